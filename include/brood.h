@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* brood.h - everything but <brood/easy.h>. */
+#ifndef BROOD_H
+#define BROOD_H
+
+#include <brood/base.h>
+#include <brood/group.h>
+#include <brood/pool.h>
+#include <brood/process.h>
+#include <brood/task.h>
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The seam to the kernel: every call that brood makes, with three promises.
+ *
+ *   - Errors come back as -errno; errno itself means nothing afterwards.
+ *   - Each is a fault point (base/fault.h), so a test can make any of them fail.
+ *   - Descriptors are close-on-exec from birth and never 0, 1 or 2.
+ *
+ * A call interrupted by a signal is made again, unless its comment says otherwise. What has no
+ * comment is as its man page says. Only files of sys/ call the system directly.
+ */
+#ifndef BROOD_SRC_SYS_KERNEL_H
+#define BROOD_SRC_SYS_KERNEL_H
+
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+/* ---- descriptors ---- */
+int brood__fd_close(int fd); /* takes -1; returns -1, so that fd = brood__fd_close(fd) */
+int brood__fd_open(const char *path, int flags);
+int brood__fd_duplicate(int fd);
+int64_t brood__fd_read(int fd, void *data, size_t len);        /* bytes, 0 at the end */
+int64_t brood__fd_write(int fd, const void *data, size_t len); /* no SIGPIPE for sockets only */
+int brood__fd_event(void); /* an eventfd, not blocking, 0 */
+int brood__fd_wait(struct pollfd *fds, unsigned count, int64_t deadline); /* ready ones; 0: late */
+int brood__fd_inherit(int fd, bool inherit); /* across exec */
+/* A whole small file, such as of /proc: bytes read, at most SIZE - 1; a NUL is added. */
+int64_t brood__file_read(const char *path, char *buffer, size_t size);
+
+/* ---- a message channel: both ends keep messages whole, and pass descriptors ---- */
+int brood__channel_new(int out_ends[2]);
+/* 0, or -EPIPE when the other end is gone, -EAGAIN when it is full and WAIT is false. */
+int brood__channel_send(int fd, const void *data, size_t len, const int *fds, unsigned fd_count,
+                        bool wait);
+/* Bytes of one message; 0: the other end is gone; -EAGAIN: none now, and WAIT is false;
+ * -EMSGSIZE: longer than SIZE, lost. Sets *INOUT_COUNT to the descriptors in FDS, which the
+ * caller owns; those beyond *INOUT_COUNT are closed. */
+int64_t brood__channel_receive(int fd, void *data, size_t size, int *fds, unsigned *inout_count,
+                               bool wait);
+
+/* ---- memory objects ---- */
+int brood__memory_object(const char *name, uint64_t len); /* a memfd, sealed at that size */
+int brood__memory_map(void **out_address, int fd, uint64_t offset, size_t len); /* shared */
+int brood__memory_map_private(void **out_address, size_t len);                  /* zeroed */
+void brood__memory_unmap(void *address, size_t len);
+int brood__memory_commit(int fd, uint64_t offset, uint64_t len); /* pages now, or -ENOMEM */
+int brood__memory_punch(int fd, uint64_t offset, uint64_t len);  /* gives pages back */
+int brood__memory_advise(void *address, size_t len, int advice);
+
+/* ---- sleeping on a word in shared memory ---- */
+/* Sleeps while *WORD == VALUE, until woken or DEADLINE. 0 woken or changed or interrupted,
+ * -ETIMEDOUT. The caller looks again in any case. */
+int brood__futex_wait(const void *word, uint32_t value, int64_t deadline);
+void brood__futex_wake(const void *word, unsigned count);
+
+/* ---- processes ---- */
+pid_t brood__fork(void); /* libc's: with its handlers and its thread id */
+int brood__pidfd_open(pid_t pid);
+int brood__pidfd_signal(int pidfd, int signo);
+int brood__kill(pid_t pid, int signo); /* also groups */
+/* Waits for children, as wait4: pid, 0 with WNOHANG, -ECHILD. */
+pid_t brood__wait(pid_t pid, int *out_status, int flags, struct rusage *out_usage);
+int brood__unshare(int flags);
+int brood__control(int option, unsigned long argument); /* prctl */
+int brood__group_set(pid_t pid, pid_t group);
+int brood__limit_set(int resource, uint64_t soft);
+int brood__mask_block_all(sigset_t *out_old);
+void brood__mask_restore(const sigset_t *old);
+void brood__exit_now(int code) __attribute__((noreturn));
+
+#endif

@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Each kernel call of brood, once. See sys/kernel.h for what they promise.
+ *
+ * Nothing here keeps state. Calls newer than the C library go through syscall(), and EPERM of a
+ * container's filter is handed on like any error: whoever can do without a call decides.
+ */
+#include "sys/kernel.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <sched.h>
+#include <unistd.h>
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
+enum { CHANNEL_FDS_MAX = 16 };
+
+/* RESULT as it is, or -errno. */
+static int64_t checked(int64_t result)
+{
+    return result < 0 ? -errno : result;
+}
+
+#define RETRY(call)                                                                                \
+    __extension__({                                                                                \
+        int64_t retry_result;                                                                      \
+        do                                                                                         \
+            retry_result = checked(call);                                                          \
+        while (retry_result == -EINTR);                                                            \
+        retry_result;                                                                              \
+    })
+#define FAIL_IF_ASKED(name)                                                                        \
+    do {                                                                                           \
+        int fault = BROOD_FAULT(name);                                                             \
+        if (fault != 0)                                                                            \
+            return -fault;                                                                         \
+    } while (0)
+
+/* A program that closed its standard streams must not find our descriptors in their place. */
+static int above_standard(int fd)
+{
+    int moved;
+
+    if (fd < 0 || fd > 2)
+        return fd;
+    moved = (int)checked(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+    (void)close(fd);
+    return moved;
+}
+
+/* ---- descriptors ---- */
+
+int brood__fd_close(int fd)
+{
+    int saved = errno;
+
+    if (fd >= 0)
+        (void)close(fd); /* EINTR: Linux has closed it all the same */
+    errno = saved;
+    return -1;
+}
+
+int brood__fd_open(const char *path, int flags)
+{
+    FAIL_IF_ASKED("open");
+    return above_standard((int)RETRY(open(path, flags | O_CLOEXEC, 0666)));
+}
+
+int brood__fd_duplicate(int fd)
+{
+    FAIL_IF_ASKED("dup");
+    return (int)checked(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+}
+
+int64_t brood__fd_read(int fd, void *data, size_t len)
+{
+    FAIL_IF_ASKED("read");
+    return RETRY(read(fd, data, len));
+}
+
+int64_t brood__fd_write(int fd, const void *data, size_t len)
+{
+    FAIL_IF_ASKED("write");
+    return RETRY(write(fd, data, len));
+}
+
+int brood__fd_event(void)
+{
+    FAIL_IF_ASKED("eventfd");
+    return above_standard((int)checked(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));
+}
+
+int brood__fd_wait(struct pollfd *fds, unsigned count, int64_t deadline)
+{
+    struct timespec t;
+    int r;
+
+    FAIL_IF_ASKED("poll");
+    do {
+        int64_t left = left_ns(deadline);
+
+        t.tv_sec = (time_t)(left / 1000000000);
+        t.tv_nsec = (long)(left % 1000000000);
+        r = (int)checked(ppoll(fds, count, deadline == NEVER ? NULL : &t, NULL));
+    } while (r == -EINTR);
+    return r;
+}
+
+int brood__fd_inherit(int fd, bool inherit)
+{
+    FAIL_IF_ASKED("fcntl");
+    return (int)checked(fcntl(fd, F_SETFD, inherit ? 0 : FD_CLOEXEC));
+}
+
+int64_t brood__file_read(const char *path, char *buffer, size_t size)
+{
+    size_t have = 0;
+    int fd = brood__fd_open(path, O_RDONLY);
+
+    if (fd < 0)
+        return fd;
+    while (have < size - 1) {
+        int64_t r = brood__fd_read(fd, buffer + have, size - 1 - have);
+
+        if (r < 0) {
+            brood__fd_close(fd);
+            return r;
+        }
+        if (r == 0)
+            break;
+        have += (size_t)r;
+    }
+    brood__fd_close(fd);
+    buffer[have] = '\0';
+    return (int64_t)have;
+}
+
+/* ---- channel ---- */
+
+int brood__channel_new(int out_ends[2])
+{
+    int ends[2];
+    int r;
+
+    FAIL_IF_ASKED("socketpair");
+    r = (int)checked(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends));
+    if (r < 0)
+        return r;
+    ends[0] = above_standard(ends[0]);
+    ends[1] = above_standard(ends[1]);
+    if (ends[0] < 0 || ends[1] < 0) {
+        r = ends[0] < 0 ? ends[0] : ends[1];
+        brood__fd_close(ends[0]);
+        brood__fd_close(ends[1]);
+        return r;
+    }
+    memcpy(out_ends, ends, sizeof ends);
+    return 0;
+}
+
+union control {
+    struct cmsghdr align;
+    char space[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
+};
+
+int brood__channel_send(int fd, const void *data, size_t len, const int *fds, unsigned fd_count,
+                        bool wait)
+{
+    union control control = {0};
+    struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    int64_t r;
+
+    FAIL_IF_ASKED("sendmsg");
+    if (fd_count > CHANNEL_FDS_MAX)
+        return -EINVAL;
+    if (fd_count > 0) {
+        struct cmsghdr *header;
+
+        message.msg_control = control.space;
+        message.msg_controllen = CMSG_SPACE(sizeof(int) * fd_count);
+        header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
+        memcpy(CMSG_DATA(header), fds, sizeof(int) * fd_count);
+    }
+    r = RETRY(sendmsg(fd, &message, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT)));
+    if (r == -ECONNRESET || r == -ENOTCONN)
+        return -EPIPE;
+    return r < 0 ? (int)r : 0;
+}
+
+/* Takes the descriptors of MESSAGE: as many as there is room for, the others are closed. */
+static unsigned take_descriptors(struct msghdr *message, int *fds, unsigned room)
+{
+    unsigned count = 0;
+
+    for (struct cmsghdr *h = CMSG_FIRSTHDR(message); h != NULL; h = CMSG_NXTHDR(message, h)) {
+        size_t n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+        if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t i = 0; i < n; i++) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(h) + i * sizeof fd, sizeof fd);
+            fd = above_standard(fd);
+            if (count < room && fd >= 0)
+                fds[count++] = fd;
+            else
+                brood__fd_close(fd);
+        }
+    }
+    return count;
+}
+
+int64_t brood__channel_receive(int fd, void *data, size_t size, int *fds, unsigned *inout_count,
+                               bool wait)
+{
+    union control control;
+    struct iovec part = {.iov_base = data, .iov_len = size};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control.space,
+                             .msg_controllen = sizeof control.space};
+    unsigned room = inout_count == NULL ? 0 : *inout_count;
+    unsigned count;
+    int64_t r;
+
+    FAIL_IF_ASKED("recvmsg");
+    r = RETRY(recvmsg(fd, &message, MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT)));
+    if (r == -ECONNRESET)
+        r = 0;
+    if (r < 0)
+        return r;
+    count = take_descriptors(&message, fds, room);
+    if (inout_count != NULL)
+        *inout_count = count;
+    if (message.msg_flags & MSG_TRUNC) {
+        for (unsigned i = 0; i < count; i++)
+            brood__fd_close(fds[i]);
+        return -EMSGSIZE;
+    }
+    return r;
+}
+
+/* ---- memory objects ---- */
+
+int brood__memory_object(const char *name, uint64_t len)
+{
+    struct rlimit limit;
+    int fd, r;
+
+    FAIL_IF_ASKED("memfd_create");
+    /* Over this limit ftruncate() would not only fail but send SIGXFSZ. */
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+        limit.rlim_cur < len)
+        return -EFBIG;
+    fd = (int)checked(
+        memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL));
+    if (fd == -EINVAL) /* before Linux 6.3 */
+        fd = (int)checked(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    fd = above_standard(fd);
+    if (fd < 0)
+        return fd;
+    r = (int)RETRY(ftruncate(fd, (off_t)len));
+    if (r == 0)
+        r = (int)checked(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL));
+    if (r < 0) {
+        brood__fd_close(fd);
+        return r;
+    }
+    return fd;
+}
+
+static int map(void **out_address, size_t len, int flags, int fd, uint64_t offset)
+{
+    void *address = mmap(NULL, len, PROT_READ | PROT_WRITE, flags, fd, (off_t)offset);
+
+    if (address == MAP_FAILED)
+        return -errno;
+    *out_address = address;
+    return 0;
+}
+
+int brood__memory_map(void **out_address, int fd, uint64_t offset, size_t len)
+{
+    FAIL_IF_ASKED("mmap");
+    return map(out_address, len, MAP_SHARED | MAP_NORESERVE, fd, offset);
+}
+
+int brood__memory_map_private(void **out_address, size_t len)
+{
+    FAIL_IF_ASKED("mmap");
+    return map(out_address, len, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+void brood__memory_unmap(void *address, size_t len)
+{
+    int saved = errno;
+
+    if (address != NULL)
+        (void)munmap(address, len);
+    errno = saved;
+}
+
+int brood__memory_commit(int fd, uint64_t offset, uint64_t len)
+{
+    int r;
+
+    FAIL_IF_ASKED("fallocate");
+    r = (int)RETRY(fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)len));
+    return r == -ENOSPC ? -ENOMEM : r;
+}
+
+int brood__memory_punch(int fd, uint64_t offset, uint64_t len)
+{
+    FAIL_IF_ASKED("punch");
+    return (int)RETRY(
+        fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)len));
+}
+
+int brood__memory_advise(void *address, size_t len, int advice)
+{
+    FAIL_IF_ASKED("madvise");
+    return (int)checked(madvise(address, len, advice));
+}
+
+/* ---- futex ---- */
+
+int brood__futex_wait(const void *word, uint32_t value, int64_t deadline)
+{
+    struct timespec t;
+    int64_t r;
+
+    FAIL_IF_ASKED("futex");
+    t.tv_sec = (time_t)(deadline / 1000000000);
+    t.tv_nsec = (long)(deadline % 1000000000);
+    /* WAIT_BITSET takes an absolute time of the monotonic clock. */
+    r = checked(syscall(SYS_futex, word, FUTEX_WAIT_BITSET, value, deadline == NEVER ? NULL : &t,
+                        NULL, FUTEX_BITSET_MATCH_ANY));
+    return r == -ETIMEDOUT ? -ETIMEDOUT : 0;
+}
+
+void brood__futex_wake(const void *word, unsigned count)
+{
+    (void)syscall(SYS_futex, word, FUTEX_WAKE, count > INT_MAX ? INT_MAX : count, NULL, NULL, 0);
+}
+
+/* ---- processes ---- */
+
+pid_t brood__fork(void)
+{
+    FAIL_IF_ASKED("fork");
+    return (pid_t)checked(fork());
+}
+
+int brood__pidfd_open(pid_t pid)
+{
+    FAIL_IF_ASKED("pidfd_open");
+    return above_standard((int)checked(syscall(SYS_pidfd_open, pid, 0)));
+}
+
+int brood__pidfd_signal(int pidfd, int signo)
+{
+    FAIL_IF_ASKED("pidfd_send_signal");
+    return (int)checked(syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, 0));
+}
+
+int brood__kill(pid_t pid, int signo)
+{
+    FAIL_IF_ASKED("kill");
+    return (int)checked(kill(pid, signo));
+}
+
+pid_t brood__wait(pid_t pid, int *out_status, int flags, struct rusage *out_usage)
+{
+    FAIL_IF_ASKED("wait4");
+    return (pid_t)RETRY(wait4(pid, out_status, flags, out_usage));
+}
+
+int brood__unshare(int flags)
+{
+    FAIL_IF_ASKED("unshare");
+    return (int)checked(unshare(flags));
+}
+
+int brood__control(int option, unsigned long argument)
+{
+    FAIL_IF_ASKED("prctl");
+    return (int)checked(prctl(option, argument, 0, 0, 0));
+}
+
+int brood__group_set(pid_t pid, pid_t group)
+{
+    FAIL_IF_ASKED("setpgid");
+    return (int)checked(setpgid(pid, group));
+}
+
+int brood__limit_set(int resource, uint64_t soft)
+{
+    struct rlimit limit;
+    int r;
+
+    FAIL_IF_ASKED("setrlimit");
+    r = (int)checked(getrlimit(resource, &limit));
+    if (r < 0)
+        return r;
+    limit.rlim_cur = soft < limit.rlim_max ? (rlim_t)soft : limit.rlim_max;
+    return (int)checked(setrlimit(resource, &limit));
+}
+
+int brood__mask_block_all(sigset_t *out_old)
+{
+    sigset_t all;
+
+    (void)sigfillset(&all);
+    return -pthread_sigmask(SIG_SETMASK, &all, out_old);
+}
+
+void brood__mask_restore(const sigset_t *old)
+{
+    (void)pthread_sigmask(SIG_SETMASK, old, NULL);
+}
+
+void brood__exit_now(int code)
+{
+    _exit(code);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * This process: who it is, whether it was forked, whether it may fork. Holds the only mutable
+ * globals of the library (with run/server.h).
+ */
+#ifndef BROOD_SRC_SYS_SELF_H
+#define BROOD_SRC_SYS_SELF_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A number that differs between a process and its forked children, however they were forked.
+ * One load on the fast path: objects remember it and compare. Never 0. */
+uint64_t brood__self(void);
+
+/* Helper threads of brood hold nothing that a fork would copy in a bad state: they do all their
+ * work between work_begin and work_end, and a fork by brood__fork_guarded() waits for the end. */
+void brood__helper_started(void); /* by the creator, before pthread_create; counts it */
+void brood__helper_ended(void);   /* by the creator, after pthread_join */
+void brood__helper_work_begin(void);
+void brood__helper_work_end(void);
+
+/* fork() by the calling thread with every helper thread of brood at rest, stdio flushed. Returns
+ * as brood__fork(), or BROOD_ETHREADS if the program runs other threads than helpers (a thread
+ * just joined is given a moment to vanish) and ALLOW_THREADS is false. In the child the count of
+ * helpers is zero and the gate open. */
+int brood__fork_guarded(bool allow_threads);
+
+/* Threads of this process by the kernel's count, or -errno when /proc cannot tell. */
+int brood__thread_count(void);
+
+#endif
