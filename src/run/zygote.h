@@ -43,13 +43,19 @@ struct zygote_birth {
 };
 
 enum zygote_event_kind {
-    ZYGOTE_BORN = 1,  /* .pidfd is now the receiver's, .pid as the receiver sees it, 0 unknown */
+    ZYGOTE_BORN = 1,  /* .pidfd is now the receiver's, .pid as the receiver sees it, 0 unknown;
+                         without room for the descriptor .pidfd is -1 and .error -EMFILE */
     ZYGOTE_STILLBORN, /* .error: why there is no such child */
     ZYGOTE_DIED,
     ZYGOTE_GONE       /* the zygote itself is dead, and with it all children; the last event */
 };
 
-enum zygote_reason { ZYGOTE_BY_ITSELF = 0, ZYGOTE_BY_TIMEOUT, ZYGOTE_BY_MEMORY, ZYGOTE_BY_KERNEL_OOM };
+enum zygote_reason {
+    ZYGOTE_BY_ITSELF = 0,
+    ZYGOTE_BY_TIMEOUT,
+    ZYGOTE_BY_MEMORY,
+    ZYGOTE_BY_KERNEL_OOM
+};
 
 struct zygote_event {
     uint32_t kind;
@@ -67,17 +73,19 @@ struct zygote_options {
     int start;          /* enum brood_start */
     int containment;    /* to try for */
     bool allow_threads;
+    bool single;        /* one child only: the zygote lets go of the caller's descriptors when it
+                           has forked it, and ends after it */
     void *context;      /* handed to the entry functions; forked zygotes only, else NULL there */
 };
 
 struct zygote {
     int channel;     /* polls readable when an event is there or the zygote is gone */
     int pidfd;       /* of the zygote, as death certificate */
-    pid_t pid;       /* to reap it if it is our own child, else 0 */
+    int outer;       /* pidfd of what we forked, where that is not the zygote (NAMESPACE); or -1 */
     int containment; /* as obtained */
     struct code_map *map; /* where functions are in its children; NULL: where they are here */
 };
-#define ZYGOTE_NONE ((struct zygote){.channel = -1, .pidfd = -1})
+#define ZYGOTE_NONE ((struct zygote){.channel = -1, .pidfd = -1, .outer = -1})
 
 /* Starts one. 0, or the errors of brood_process_start(); nothing is left behind then. */
 int brood__zygote_start(struct zygote *zygote, const struct zygote_options *options);

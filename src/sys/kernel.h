@@ -26,9 +26,14 @@ int brood__fd_open(const char *path, int flags);
 int brood__fd_duplicate(int fd);
 int64_t brood__fd_read(int fd, void *data, size_t len);        /* bytes, 0 at the end */
 int64_t brood__fd_write(int fd, const void *data, size_t len); /* no SIGPIPE for sockets only */
-int brood__fd_event(void); /* an eventfd, not blocking, 0 */
+int brood__fd_event(void);                                     /* an eventfd, not blocking, 0 */
 int brood__fd_wait(struct pollfd *fds, unsigned count, int64_t deadline); /* ready ones; 0: late */
-int brood__fd_inherit(int fd, bool inherit); /* across exec */
+int brood__fd_inherit(int fd, bool inherit);                              /* across exec */
+/* Closes FIRST to LAST, both included, whatever they are; 0, or -errno: they may be open still. */
+int brood__fd_close_range(unsigned first, unsigned last);
+int brood__fd_signals(const sigset_t *signals); /* a signalfd, not blocking */
+/* Entries of an open directory as getdents64() gives them: bytes, 0 at the end. */
+int64_t brood__directory_read(int fd, void *buffer, size_t size);
 /* A whole small file, such as of /proc: bytes read, at most SIZE - 1; a NUL is added. */
 int64_t brood__file_read(const char *path, char *buffer, size_t size);
 
@@ -42,11 +47,14 @@ int brood__channel_send(int fd, const void *data, size_t len, const int *fds, un
  * caller owns; those beyond *INOUT_COUNT are closed. */
 int64_t brood__channel_receive(int fd, void *data, size_t size, int *fds, unsigned *inout_count,
                                bool wait);
+/* No more messages either way: both ends see the end, whoever else holds copies of them. */
+void brood__channel_shutdown(int fd);
 
 /* ---- memory objects ---- */
 int brood__memory_object(const char *name, uint64_t len); /* a memfd, sealed at that size */
 int brood__memory_map(void **out_address, int fd, uint64_t offset, size_t len); /* shared */
 int brood__memory_map_private(void **out_address, size_t len);                  /* zeroed */
+int brood__memory_map_family(void **out_address, size_t len); /* zeroed, shared with children */
 void brood__memory_unmap(void *address, size_t len);
 int brood__memory_commit(int fd, uint64_t offset, uint64_t len); /* pages now, or -ENOMEM */
 int brood__memory_punch(int fd, uint64_t offset, uint64_t len);  /* gives pages back */
@@ -65,12 +73,19 @@ int brood__pidfd_signal(int pidfd, int signo);
 int brood__kill(pid_t pid, int signo); /* also groups */
 /* Waits for children, as wait4: pid, 0 with WNOHANG, -ECHILD. */
 pid_t brood__wait(pid_t pid, int *out_status, int flags, struct rusage *out_usage);
+pid_t brood__wait_peek(void);     /* a dead child, left as it is; 0: none is dead; -ECHILD: none */
+int brood__pidfd_reap(int pidfd); /* waits for that child; -ECHILD: not ours, or reaped */
+/* The CPUs this thread may run on: bytes of MASK that were set; -EINVAL: it needs more. */
+int64_t brood__affinity_get(void *mask, size_t size);
 int brood__unshare(int flags);
 int brood__control(int option, unsigned long argument); /* prctl */
 int brood__group_set(pid_t pid, pid_t group);
 int brood__limit_set(int resource, uint64_t soft);
 int brood__mask_block_all(sigset_t *out_old);
 void brood__mask_restore(const sigset_t *old);
+/* Default actions instead of handlers, but for those of crash signals. What is ignored stays so,
+ * except SIGCHLD: who ignores it cannot wait for children. */
+void brood__signals_reset(void);
 void brood__exit_now(int code) __attribute__((noreturn));
 
 #endif

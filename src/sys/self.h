@@ -26,6 +26,11 @@ void brood__helper_work_end(void);
  * helpers is zero and the gate open. */
 int brood__fork_guarded(bool allow_threads);
 
+/* A descriptor that is closed in what brood__fork_guarded() makes, until it is removed: before
+ * it is closed here. 0 or -ENOMEM. */
+int brood__private_add(int fd);
+void brood__private_remove(int fd);
+
 /* Threads of this process by the kernel's count, or -errno when /proc cannot tell. */
 int brood__thread_count(void);
 

@@ -20,12 +20,16 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <sched.h>
 #include <unistd.h>
 
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
@@ -127,6 +131,37 @@ int brood__fd_inherit(int fd, bool inherit)
 {
     FAIL_IF_ASKED("fcntl");
     return (int)checked(fcntl(fd, F_SETFD, inherit ? 0 : FD_CLOEXEC));
+}
+
+static int close_range_or_each(unsigned first, unsigned last)
+{
+    struct rlimit limit;
+    int r = (int)checked(syscall(SYS_close_range, first, last, 0));
+
+    if (r == 0 || getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return r;
+    /* Before Linux 5.9, or forbidden. */
+    for (unsigned fd = first; fd <= last && fd < limit.rlim_cur; fd++)
+        (void)close((int)fd);
+    return 0;
+}
+
+int brood__fd_close_range(unsigned first, unsigned last)
+{
+    FAIL_IF_ASKED("close_range");
+    return first > last ? 0 : close_range_or_each(first, last);
+}
+
+int brood__fd_signals(const sigset_t *signals)
+{
+    FAIL_IF_ASKED("signalfd");
+    return above_standard((int)checked(signalfd(-1, signals, SFD_CLOEXEC | SFD_NONBLOCK)));
+}
+
+int64_t brood__directory_read(int fd, void *buffer, size_t size)
+{
+    FAIL_IF_ASKED("getdents");
+    return checked(syscall(SYS_getdents64, fd, buffer, size));
 }
 
 int64_t brood__file_read(const char *path, char *buffer, size_t size)
@@ -262,6 +297,11 @@ int64_t brood__channel_receive(int fd, void *data, size_t size, int *fds, unsign
     return r;
 }
 
+void brood__channel_shutdown(int fd)
+{
+    (void)shutdown(fd, SHUT_RDWR);
+}
+
 /* ---- memory objects ---- */
 
 int brood__memory_object(const char *name, uint64_t len)
@@ -274,8 +314,7 @@ int brood__memory_object(const char *name, uint64_t len)
     if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
         limit.rlim_cur < len)
         return -EFBIG;
-    fd = (int)checked(
-        memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL));
+    fd = (int)checked(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL));
     if (fd == -EINVAL) /* before Linux 6.3 */
         fd = (int)checked(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
     fd = above_standard(fd);
@@ -311,6 +350,12 @@ int brood__memory_map_private(void **out_address, size_t len)
 {
     FAIL_IF_ASKED("mmap");
     return map(out_address, len, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+int brood__memory_map_family(void **out_address, size_t len)
+{
+    FAIL_IF_ASKED("mmap");
+    return map(out_address, len, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 }
 
 void brood__memory_unmap(void *address, size_t len)
@@ -397,6 +442,30 @@ pid_t brood__wait(pid_t pid, int *out_status, int flags, struct rusage *out_usag
     return (pid_t)RETRY(wait4(pid, out_status, flags, out_usage));
 }
 
+pid_t brood__wait_peek(void)
+{
+    siginfo_t info = {0};
+    int r;
+
+    FAIL_IF_ASKED("waitid");
+    r = (int)RETRY(waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT));
+    return r < 0 ? r : info.si_pid;
+}
+
+int brood__pidfd_reap(int pidfd)
+{
+    siginfo_t info;
+
+    FAIL_IF_ASKED("waitid");
+    return (int)RETRY(waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED));
+}
+
+int64_t brood__affinity_get(void *mask, size_t size)
+{
+    FAIL_IF_ASKED("sched_getaffinity");
+    return checked(syscall(SYS_sched_getaffinity, 0, size, mask)); /* libc's hides the size */
+}
+
 int brood__unshare(int flags)
 {
     FAIL_IF_ASKED("unshare");
@@ -421,11 +490,11 @@ int brood__limit_set(int resource, uint64_t soft)
     int r;
 
     FAIL_IF_ASKED("setrlimit");
-    r = (int)checked(getrlimit(resource, &limit));
+    r = (int)checked(getrlimit((unsigned)resource, &limit)); /* an enum in glibc */
     if (r < 0)
         return r;
     limit.rlim_cur = soft < limit.rlim_max ? (rlim_t)soft : limit.rlim_max;
-    return (int)checked(setrlimit(resource, &limit));
+    return (int)checked(setrlimit((unsigned)resource, &limit));
 }
 
 int brood__mask_block_all(sigset_t *out_old)
@@ -441,7 +510,34 @@ void brood__mask_restore(const sigset_t *old)
     (void)pthread_sigmask(SIG_SETMASK, old, NULL);
 }
 
+static bool is_crash_signal(int signo)
+{
+    return signo == SIGSEGV || signo == SIGBUS || signo == SIGILL || signo == SIGFPE ||
+           signo == SIGABRT || signo == SIGSYS || signo == SIGTRAP;
+}
+
+void brood__signals_reset(void)
+{
+    for (int signo = 1; signo < NSIG; signo++) {
+        struct sigaction action;
+
+        if (sigaction(signo, NULL, &action) < 0 || is_crash_signal(signo))
+            continue;
+        if (action.sa_handler == SIG_DFL || (action.sa_handler == SIG_IGN && signo != SIGCHLD))
+            continue;
+        action = (struct sigaction){.sa_handler = SIG_DFL};
+        (void)sigaction(signo, &action, NULL);
+    }
+}
+
+#ifdef BROOD_COVER
+void __gcov_dump(void);
+#endif
+
 void brood__exit_now(int code)
 {
+#ifdef BROOD_COVER
+    __gcov_dump(); /* _exit() would forget what this process has counted */
+#endif
     _exit(code);
 }
