@@ -4,17 +4,21 @@
 #include <brood/easy.h>
 
 struct guess {
-    uint64_t seed;
-    double score;
+    unsigned seed;
+    double pi;
 };
 
-static int try_seed(brood_task *task)
+/* The share of random points of a square that lie within its circle. */
+static int guess_pi(brood_task *task)
 {
-    const uint64_t *seed = task->in;
-    struct guess guess = {.seed = *seed, .score = 0};
+    const unsigned *seed = task->in;
+    struct guess guess = {.seed = *seed};
+    unsigned state = *seed;
 
-    for (uint64_t i = 1; i <= 10000; i++)
-        guess.score += (double)(*seed * i * 2654435761u % 1000) / 1000;
+    for (int i = 0; i < 10000; i++) {
+        double x = rand_r(&state) / (double)RAND_MAX, y = rand_r(&state) / (double)RAND_MAX;
+        guess.pi += x * x + y * y <= 1 ? 4 / 10000.0 : 0;
+    }
     return brood_task_return(task, &guess, sizeof guess);
 }
 
@@ -26,13 +30,13 @@ int main(void)
 
     BROOD_MUST(brood_pool_new(&pool, NULL));
     BROOD_MUST(brood_group_new(&group, pool, NULL));
-    for (uint64_t seed = 0; seed < 1000; seed++)
-        BROOD_MUST(brood_group_submit(group, try_seed, &seed, sizeof seed, NULL));
+    for (unsigned seed = 0; seed < 1000; seed++)
+        BROOD_MUST(brood_group_submit(group, guess_pi, &seed, sizeof seed, NULL));
 
     for (int i = 0; i < 10 && BROOD_MUST(brood_group_next(group, BROOD_FOREVER, &result)); i++) {
         const struct guess *guess = result->data;
         if (guess != NULL)
-            printf("seed %llu: %.1f\n", (unsigned long long)guess->seed, guess->score);
+            printf("seed %u: %.4f\n", guess->seed, guess->pi);
     }
     brood_group_cancel(group);
     return 0;

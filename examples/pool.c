@@ -8,9 +8,10 @@
 static int long_time_task(brood_task *task)
 {
     const int *name = task->in;
-    unsigned seed = (unsigned)getpid() + (unsigned)time(NULL) + (unsigned)*name;
-    long ms = rand_r(&seed) % 3000;
+    long ms;
 
+    srandom((unsigned)getpid() * 5 + (unsigned)*name); /* workers are copies: seeded before the */
+    ms = random() % 3000;                              /* fork, all would draw the same */
     printf("Run task %d (%d)...\n", *name, (int)getpid());
     nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
     printf("Task %d runs %.2f seconds.\n", *name, (double)ms / 1000);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The books of the demo. Each task is counted once, under the way it ended; those that ended
- * badly are also put together with others of the same kind, so that three crashes at one place
- * are one line of the table.
+ * badly for the same reason are one line of the table, with the place of the first.
  */
 #include "report.h"
 
@@ -71,7 +70,8 @@ static void describe(const brood_outcome *outcome, char *out_text, size_t size)
     }
 }
 
-/* The innermost function of the report that is ours: "box_text+0x2a", or "" without a report. */
+/* The innermost function of the report that is ours: "box_text+0x2a", or "" without a report. The
+ * compiler may have split a function; its parts are called box_text.cold and the like. */
 static void find_place(const char *report, char *out_place, size_t size)
 {
     out_place[0] = '\0';
@@ -80,7 +80,9 @@ static void find_place(const char *report, char *out_place, size_t size)
         size_t len = strcspn(line, "\n");
         const char *name = memmem(line, len, "box_", 4);
         if (name != NULL) {
-            snprintf(out_place, size, "%.*s", (int)strcspn(name, " \n()"), name);
+            const char *offset = name + strcspn(name, "+ \n");
+            snprintf(out_place, size, "%.*s%.*s", (int)strcspn(name, ".+ \n"), name,
+                     (int)strcspn(offset, " \n"), offset);
             return;
         }
     }
@@ -88,7 +90,7 @@ static void find_place(const char *report, char *out_place, size_t size)
 
 static bool is_same(const struct incident *a, const struct incident *b)
 {
-    return a->ending == b->ending && a->story == b->story && strcmp(a->where, b->where) == 0 &&
+    return a->ending == b->ending && a->story == b->story &&
            (a->ending != ENDING_CRASHED || strcmp(a->how, b->how) == 0);
 }
 

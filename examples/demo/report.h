@@ -15,12 +15,12 @@ struct job {
     bool good;               /* it was done, and it is no trap */
 };
 
-/* Tasks that ended badly in the same way, at the same place, for the same reason. */
+/* Tasks that ended badly in the same way and for the same reason. */
 struct incident {
     enum ending ending;
     unsigned count;
     char how[32];
-    char where[96];
+    char where[96]; /* of the first */
     const char *story;
 };
 

@@ -115,12 +115,14 @@ static void draw_bar(const struct screen *screen, const struct progress *progres
     fputs(screen_style(screen, STYLE_PLAIN), stdout);
 }
 
-static void time_left(char *out_text, size_t size, const struct progress *progress, int64_t now)
+static void describe(char *out_text, size_t size, const struct progress *progress, int64_t now)
 {
     double elapsed = (double)(now - progress->start_us) / 1e6;
     double rate = elapsed > 0 ? (double)progress->done / elapsed : 0;
 
-    if (progress->done == progress->total)
+    if (progress->note != NULL)
+        snprintf(out_text, size, "  %s", progress->note);
+    else if (progress->done == progress->total)
         snprintf(out_text, size, "  %s/s  %.1f s", COUNT_TEXT((uint64_t)rate), elapsed);
     else if (elapsed < 0.3 || rate <= 0)
         out_text[0] = '\0';
@@ -135,7 +137,7 @@ static void draw(struct screen *screen, const struct progress *progress, int64_t
     unsigned fixed, bar;
 
     screen->width = terminal_width();
-    time_left(left, sizeof left, progress, now);
+    describe(left, sizeof left, progress, now);
     snprintf(count, sizeof count, "  %s of %s", COUNT_TEXT(progress->done),
              COUNT_TEXT(progress->total));
     if (progress->crashed > 0)

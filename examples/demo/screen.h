@@ -20,7 +20,8 @@ struct screen {
 };
 
 struct progress {
-    const char *label; /* for plain lines; NULL: none */
+    const char *label; /* of plain lines; NULL: none are written */
+    const char *note;  /* behind the moving line; NULL: nothing */
     size_t done, total;
     size_t crashed;
     int64_t start_us;

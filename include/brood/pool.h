@@ -33,7 +33,7 @@ typedef struct brood_future brood_future;
 
 /* Zero, or a NULL pointer instead of the whole struct, means the default. */
 typedef struct brood_pool_options {
-    unsigned workers;   /* processes, 4094 at most; default: brood_cpu_count() */
+    unsigned workers;   /* processes, 4093 at most; default: brood_cpu_count() */
     int kind;           /* enum brood_kind; default: BROOD_PROCESSES */
     int start;          /* enum brood_start; default: BROOD_START_FORK */
     int containment;    /* enum brood_containment to try for; default: BROOD_CONTAIN_GROUP */

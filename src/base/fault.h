@@ -15,7 +15,14 @@
 
 #include <stdbool.h>
 
-enum fault_role { ROLE_CALLER = 0, ROLE_SUPERVISOR, ROLE_ZYGOTE, ROLE_WORKER, ROLE_SERVER, ROLE_COUNT };
+enum fault_role {
+    ROLE_CALLER = 0,
+    ROLE_SUPERVISOR,
+    ROLE_ZYGOTE,
+    ROLE_WORKER,
+    ROLE_SERVER,
+    ROLE_COUNT
+};
 
 #ifdef BROOD_FAULTS
 /* 0: go on; else the positive errno to fail with. SITE tells callers of NAME apart. */

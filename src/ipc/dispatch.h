@@ -42,7 +42,7 @@
 
 enum {
     RINGS = 3, /* of high, normal and low priority */
-    LANES_MAX = 4094,
+    LANES_MAX = 4093,
     SLOT_BITS = 20,
     SLOTS_MAX = 1 << SLOT_BITS,
     LANE_WORDS = 64, /* bitmaps of lanes */
@@ -124,7 +124,7 @@ struct dispatch_control {
 /* Where the parts are; the same for both sides, from the base address of the memory. */
 struct dispatch_view {
     struct dispatch_control *control;
-    _Atomic uint64_t *cells; /* RINGS times ring_size */
+    _Atomic uint64_t *cells; /* RINGS times ring_size, the normal ring first */
     struct slot *slots;
     struct lane *lanes;
     _Atomic uint32_t *done; /* lanes times slots */
@@ -135,6 +135,12 @@ struct dispatch_view {
 
 /* Bytes that a dispatch of this shape needs. */
 size_t brood__dispatch_size(struct dispatch_shape shape);
+/* The first so many of them are needed at once; the rest as far as a ring other than the normal
+ * one, or a slot, is used: [*OUT_START, + *OUT_LEN). */
+size_t brood__dispatch_core_size(struct dispatch_shape shape);
+void brood__dispatch_ring_part(struct dispatch_shape shape, unsigned ring, size_t *out_start,
+                               size_t *out_len);
+size_t brood__dispatch_slot_start(struct dispatch_shape shape, uint32_t slot);
 /* MEMORY is aligned to 64. */
 void brood__dispatch_view(struct dispatch_view *out_view, void *memory,
                           struct dispatch_shape shape);
@@ -155,7 +161,8 @@ struct dispatch {
     uint32_t tails[RINGS];
 };
 
-/* Lays out zeroed MEMORY. Tickets start at FIRST_TICKET (any; tests start near the wrap). */
+/* Lays out zeroed MEMORY. Tickets start at FIRST_TICKET; tests start near the wrap, and pools at
+ * the size of a ring, which needs no cell to be written. */
 int brood__dispatch_init(struct dispatch *dispatch, void *memory, struct dispatch_shape shape,
                          uint32_t first_ticket);
 void brood__dispatch_done(struct dispatch *dispatch);
@@ -198,6 +205,7 @@ struct lane_self {
     uint32_t index;
     uint32_t spins; /* how long to look for work before sleeping; 0 on one CPU */
     int bell;       /* eventfd, or -1 */
+    int64_t now;    /* the time, if it was read a moment ago; else 0 */
 };
 
 /* The next task: claimed, not started. Waits for it. NO_SLOT: asked to stop. */
@@ -224,8 +232,9 @@ static inline void dispatch_relax(void)
 #endif
 }
 
-/* A cell: {ticket:32 | owner:12 | slot:20}. */
-enum { CELL_READY = 0, CELL_REVOKED = 0xfff };
+/* A cell: {ticket:32 | owner:12 | slot:20}. The owner is a lane + 1, or one of these. A zeroed
+ * cell is one that was never used. */
+enum { CELL_UNUSED = 0, CELL_READY = 0xffe, CELL_REVOKED = 0xfff };
 static inline uint64_t cell_make(uint32_t ticket, uint32_t owner, uint32_t slot)
 {
     return (uint64_t)ticket << 32 | (uint64_t)owner << SLOT_BITS | slot;
@@ -247,10 +256,16 @@ static inline uint64_t task_id(uint32_t ticket, unsigned ring, uint32_t slot)
 {
     return ((uint64_t)ticket << (SLOT_BITS + 2) | (uint64_t)ring << SLOT_BITS | slot) + 1;
 }
+/* Where a ring is among the rings: 1, the normal one, comes first. */
+static inline unsigned ring_place(unsigned ring)
+{
+    return (ring + RINGS - 1) % RINGS;
+}
 static inline _Atomic uint64_t *ring_cell(const struct dispatch_view *view, unsigned ring,
                                           uint32_t ticket)
 {
-    return &view->cells[(size_t)ring * view->ring_size + (ticket & (view->ring_size - 1))];
+    return &view->cells[(size_t)ring_place(ring) * view->ring_size +
+                        (ticket & (view->ring_size - 1))];
 }
 
 #endif

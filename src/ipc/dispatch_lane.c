@@ -216,8 +216,10 @@ uint32_t brood__lane_next(struct lane_self *self)
         if (stopping(self))
             return NO_SLOT;
         slot = brood__lane_claim(self);
-        if (slot == NO_SLOT)
-            slot = search(self);
+        if (slot != NO_SLOT)
+            return slot;
+        self->now = 0;
+        slot = search(self);
         if (slot == NO_SLOT)
             slot = sleep_for_work(self);
         if (slot != NO_SLOT)
@@ -239,7 +241,9 @@ void brood__lane_start(struct lane_self *self, uint32_t slot)
     struct lane *lane = self->lane;
 
     atomic_store_explicit(&lane->progress, 0, memory_order_relaxed);
-    atomic_store_explicit(&lane->started_ns, now_ns(), memory_order_relaxed);
+    atomic_store_explicit(&lane->started_ns, self->now != 0 ? self->now : now_ns(),
+                          memory_order_relaxed);
+    self->now = 0;
     atomic_store_explicit(&lane->running, id_of(self, slot), memory_order_release);
 #if BROOD_MUTANT != MUTANT_NO_KILL_FENCE
     atomic_thread_fence(memory_order_seq_cst);

@@ -29,7 +29,7 @@ static void init_rings(struct dispatch *dispatch, uint32_t first_ticket)
     for (unsigned ring = 0; ring < RINGS; ring++) {
         dispatch->tails[ring] = first_ticket;
         atomic_init(&view->control->head[ring].ticket, first_ticket);
-        for (uint32_t i = 0; i < view->ring_size; i++) {
+        for (uint32_t i = 0; i < view->ring_size && first_ticket != view->ring_size; i++) {
             uint32_t ticket = first_ticket + i;
 
             atomic_init(ring_cell(view, ring, ticket),
@@ -72,7 +72,7 @@ static void note_owner(struct dispatch *dispatch, unsigned ring, uint64_t cell)
     struct dispatch_entry *entry;
     uint32_t owner = cell_owner(cell);
 
-    if (owner == CELL_REVOKED || cell_slot(cell) >= dispatch->view.shape.slots)
+    if (owner == CELL_UNUSED || owner == CELL_REVOKED || cell_slot(cell) >= dispatch->view.shape.slots)
         return;
     entry = &dispatch->entries[cell_slot(cell)];
     if (entry->live && entry->ring == ring && entry->ticket == cell_ticket(cell))
@@ -150,7 +150,7 @@ int brood__dispatch_lane_of(const struct dispatch *dispatch, uint32_t slot)
             return -1; /* only a lane gone mad writes such a cell */
         owner = cell_owner(seen);
     }
-    return owner == CELL_READY || owner > dispatch->view.shape.lanes ? -1 : (int)owner - 1;
+    return owner == CELL_UNUSED || owner > dispatch->view.shape.lanes ? -1 : (int)owner - 1;
 }
 
 uint64_t brood__dispatch_take_finished(struct dispatch *dispatch, uint32_t word)

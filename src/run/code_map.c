@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <link.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -198,19 +199,12 @@ static int holds_function(struct dl_phdr_info *info, size_t info_len, void *cont
     return 0;
 }
 
-int brood__code_map_has_module(uintptr_t fn)
-{
-    struct search search = {.fn = fn};
-
-    return dl_iterate_phdr(holds_function, &search);
-}
-
 int brood__code_map_find(const struct code_map *map, uintptr_t fn, uintptr_t *out_there)
 {
     struct search search = {.fn = fn};
 
     if (dl_iterate_phdr(holds_function, &search) == 0)
-        return BROOD_EFUNCTION;
+        return BROOD_EFUNCTION; /* also what was made at run time: nobody knows where it is there */
     for (size_t i = 0; i < map->count; i++) {
         if (map->modules[i].identity == search.module.identity) {
             *out_there = (uintptr_t)(map->modules[i].base + (fn - search.module.base));
@@ -236,27 +230,46 @@ int brood__code_map_send(const struct code_map *map, int channel)
     return r;
 }
 
-int brood__code_map_receive(struct code_map **out_map, int channel)
+/* Bytes of the next message; a dead peer's last messages come before -EPIPE. */
+static int64_t receive(int channel, int peer, int64_t deadline, void *data, size_t size)
+{
+    struct pollfd fds[] = {{.fd = channel, .events = POLLIN}, {.fd = peer, .events = POLLIN}};
+    int64_t r = brood__fd_wait(fds, 2, deadline);
+
+    if (r <= 0)
+        return r < 0 ? r : -ETIMEDOUT;
+    r = brood__channel_receive(channel, data, size, NULL, NULL, false);
+    return r == 0 || (r == -EAGAIN && fds[1].revents != 0) ? -EPIPE : r;
+}
+
+static int receive_modules(struct code_map *map, int channel, int peer, int64_t deadline)
+{
+    while (map->count < map->size) {
+        int64_t r = receive(channel, peer, deadline, &map->modules[map->count],
+                            (map->size - map->count) * sizeof map->modules[0]);
+
+        if (r < 0)
+            return (int)r;
+        map->count += (size_t)r / sizeof map->modules[0];
+    }
+    return 0;
+}
+
+int brood__code_map_receive(struct code_map **out_map, int channel, int peer, int64_t deadline)
 {
     struct code_map *map;
     uint64_t count = 0;
-    int64_t r = brood__channel_receive(channel, &count, sizeof count, NULL, NULL, true);
+    int64_t r = receive(channel, peer, deadline, &count, sizeof count);
 
     if (r != (int64_t)sizeof count || count > MODULES_MAX)
-        return r < 0 ? (int)r : r == 0 ? -EPIPE : -EPROTO;
+        return r < 0 ? (int)r : -EPROTO;
     map = map_of_size((size_t)count);
     if (map == NULL)
         return -ENOMEM;
-    while (map->count < count) {
-        r = brood__channel_receive(channel, &map->modules[map->count],
-                                   (map->size - map->count) * sizeof map->modules[0], NULL, NULL,
-                                   true);
-        if (r <= 0) {
-            brood__free(map);
-            return r < 0 ? (int)r : -EPIPE;
-        }
-        map->count += (size_t)r / sizeof map->modules[0];
-    }
-    *out_map = map;
-    return 0;
+    r = receive_modules(map, channel, peer, deadline);
+    if (r < 0)
+        brood__free(map);
+    else
+        *out_map = map;
+    return (int)r;
 }

@@ -22,11 +22,9 @@ void brood__code_map_free(struct code_map *map); /* NULL is fine */
 /* The address there of FN here. 0, or BROOD_EFUNCTION: the module is not there, or differs. */
 int brood__code_map_find(const struct code_map *map, uintptr_t fn, uintptr_t *out_there);
 
-/* Whether FN is in any module here. What is not, was made at run time. */
-int brood__code_map_has_module(uintptr_t fn);
-
-/* Over a channel, in as many messages as it takes. 0 or -errno; -EPROTO: that was no map. */
+/* Over a channel, in as many messages as it takes. 0 or -errno; -EPIPE: whom PEER names is dead;
+ * -ETIMEDOUT; -EPROTO: that was no map. */
 int brood__code_map_send(const struct code_map *map, int channel);
-int brood__code_map_receive(struct code_map **out_map, int channel);
+int brood__code_map_receive(struct code_map **out_map, int channel, int peer, int64_t deadline);
 
 #endif

@@ -257,7 +257,7 @@ static int emit(struct map_run *run)
     int r, lane;
 
     if (slot == NO_SLOT)
-        return -EAGAIN;
+        return pool->in_flight == 0 ? -ENOMEM : -EAGAIN;
     task = &pool->tasks[slot];
     r = place_input(run, task, items);
     if (r == 0)
@@ -394,8 +394,12 @@ int brood_pool_map(brood_pool *pool, brood_task_fn *fn, brood_in in, brood_out o
     run.out_in_place =
         out.items != NULL && brood__pool_owns(pool, out.items, in.count * out.item_size);
     r = pool->closed ? BROOD_ECLOSED : brood__pool_function(pool, fn, &run.fn);
-    if (r == 0)
+    if (r == 0) {
+        pool->maps++;
         r = run_map(&run);
+        pool->maps--;
+        brood__pool_wind_down(pool);
+    }
     pool_unlock(pool);
     return r;
 }

@@ -167,6 +167,8 @@ struct brood_pool {
     struct dispatch dispatch;
     struct task *tasks;
     uint32_t tasks_max, free_slot, in_flight;
+    uint32_t slots_ready;    /* so many have memory; the others get it when they are needed */
+    bool ring_ready[RINGS];  /* the same for rings */
     struct worker *workers;
     unsigned alive;
     struct zygote zygote;
@@ -196,6 +198,7 @@ struct brood_pool {
     struct future_list_ends callbacks;
 
     bool closed, stopping;
+    uint32_t maps; /* calls of map under way: they have more tasks to come */
     int broken; /* why no task can run any more, or 0 */
     uint32_t room_serial; /* changes when a slot or memory became free */
     uint64_t memory_base; /* private bytes of a worker at its start, or 0: unknown */
@@ -216,6 +219,9 @@ static inline void pool_unlock(struct brood_pool *pool)
 int brood__pool_check(const struct brood_pool *pool); /* 0, BROOD_EHANDLE, BROOD_EFORKED */
 /* Locked before, unlocked after. Releases the pool when nobody holds it any more. */
 void brood__pool_unref_unlock(struct brood_pool *pool);
+/* Slots that have memory now; more if none is free. 0 or -ENOMEM. */
+int brood__pool_more_slots(struct brood_pool *pool);
+int brood__pool_ring(struct brood_pool *pool, unsigned ring);
 bool brood__pool_owns(const struct brood_pool *pool, const void *memory, size_t len);
 struct crash_record *brood__pool_crash(const struct brood_pool *pool, uint32_t lane);
 
@@ -257,6 +263,9 @@ int brood__pool_wait(struct brood_pool *pool, pool_predicate *predicate, const v
 /* Stops a task that has not ended, for CAUSE. It ends now or soon. */
 void brood__task_stop(struct brood_pool *pool, uint32_t slot, enum brood_cause cause);
 void brood__pool_stop_all(struct brood_pool *pool, enum brood_cause cause);
+/* Closed and nothing under way: no task will come any more. */
+bool brood__pool_is_over(const struct brood_pool *pool);
+void brood__pool_wind_down(struct brood_pool *pool); /* if it is over, the workers leave */
 void brood__worker_signal(struct worker *worker, int signo);
 
 /* pool_repair.c */

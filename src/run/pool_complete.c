@@ -82,6 +82,7 @@ void brood__task_end(struct brood_pool *pool, uint32_t slot, const struct ending
     bool well = brood__cause_verdict(ending) >= 0;
 
     if (task->map != NULL) {
+        drop_result(pool, ending); /* a map's results are its array of outputs */
         brood__map_chunk_ended(pool, slot, ending);
         return;
     }

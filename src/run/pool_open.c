@@ -7,8 +7,9 @@
  *
  *     dispatch | crash records, one a lane | heap ............ | arena span | arena span | ...
  *
- * Pages of the dispatch are committed at once, those of heap and arenas by whoever takes a
- * block, so that a full system is an error and no signal. It is freed by the kernel with its
+ * Pages are committed before anybody uses them, so that a full system is an error and no
+ * signal: the core of the dispatch at once, slots and the rings of other priorities when they
+ * are needed, those of heap and arenas by whoever takes a block. It is freed by the kernel with its
  * last mapping, so the death of everybody leaves nothing.
  *
  * Order matters: memory first, then the zygote (a forked one inherits the mapping), then the
@@ -29,7 +30,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { BACKLOG_DEFAULT = 4096, STRIKES_DEFAULT = 3, GRACE_DEFAULT_MS = 2000, SPINS = 400 };
+enum { BACKLOG_DEFAULT = 4096, STRIKES_DEFAULT = 3, GRACE_DEFAULT_MS = 2000, SPINS = 400, SLOTS_STEP = 64 };
 
 static struct stable_list pools = {.lock = PTHREAD_MUTEX_INITIALIZER};
 static const brood_pool_options no_options;
@@ -151,15 +152,41 @@ static int slot_count(unsigned backlog_max)
     return (int)slots;
 }
 
-static void init_tasks(struct brood_pool *pool)
+/* The next slots get memory and join the free ones. -EAGAIN: all have. */
+int brood__pool_more_slots(struct brood_pool *pool)
 {
-    pool->free_slot = NO_SLOT;
-    for (uint32_t i = pool->options.backlog_max; i-- > 0;) {
-        pool->tasks[i].timer = NO_TIMER;
-        pool->tasks[i].next_free = pool->free_slot;
-        pool->free_slot = i;
+    struct dispatch_shape shape = pool->dispatch.view.shape;
+    uint32_t first = pool->slots_ready;
+    uint32_t end = first + SLOTS_STEP < pool->tasks_max ? first + SLOTS_STEP : pool->tasks_max;
+    size_t start = brood__dispatch_slot_start(shape, first);
+    int r;
+
+    if (first == end)
+        return -EAGAIN;
+    r = brood__memory_commit(pool->memory_fd, start,
+                             brood__dispatch_slot_start(shape, end) - start);
+    if (r < 0)
+        return r;
+    for (uint32_t slot = end; slot-- > first;) {
+        pool->tasks[slot].timer = NO_TIMER;
+        pool->tasks[slot].next_free = pool->free_slot;
+        pool->free_slot = slot;
     }
-    pool->tasks_max = pool->options.backlog_max;
+    pool->slots_ready = end;
+    return 0;
+}
+
+int brood__pool_ring(struct brood_pool *pool, unsigned ring)
+{
+    size_t start, len;
+    int r;
+
+    if (pool->ring_ready[ring])
+        return 0;
+    brood__dispatch_ring_part(pool->dispatch.view.shape, ring, &start, &len);
+    r = brood__memory_commit(pool->memory_fd, start, len);
+    pool->ring_ready[ring] = r == 0;
+    return r;
 }
 
 static void init_workers(struct brood_pool *pool, uint64_t arenas_start, uint64_t span)
@@ -191,15 +218,21 @@ static int lay_out(struct brood_pool *pool)
     pool->heap_start = dispatch_len + crash_len;
     span = (pool->memory_len - pool->heap_start) / 2 / shape.lanes / page * page;
     pool->heap_end = pool->memory_len - span * shape.lanes;
-    pool->tasks = brood__alloc_zeroed(pool->options.backlog_max, sizeof *pool->tasks);
     pool->workers = brood__alloc_zeroed(shape.lanes, sizeof *pool->workers);
-    if (pool->tasks == NULL || pool->workers == NULL)
+    if (pool->workers == NULL)
         return -ENOMEM;
     init_workers(pool, pool->heap_end, span);
-    init_tasks(pool);
-    r = brood__memory_commit(pool->memory_fd, 0, dispatch_len);
+    pool->tasks = brood__alloc_zeroed(pool->options.backlog_max, sizeof *pool->tasks);
+    if (pool->tasks == NULL)
+        return -ENOMEM;
+    pool->free_slot = NO_SLOT;
+    pool->tasks_max = pool->options.backlog_max;
+    r = brood__memory_commit(pool->memory_fd, 0, brood__dispatch_core_size(shape));
+    pool->ring_ready[1] = r == 0;
     if (r == 0)
-        r = brood__dispatch_init(&pool->dispatch, pool->base, shape, UINT32_MAX - 2);
+        r = brood__dispatch_init(&pool->dispatch, pool->base, shape, 2 * shape.slots);
+    if (r == 0)
+        r = brood__pool_more_slots(pool);
     if (r == 0)
         r = brood__timers_init(&pool->timers, pool->tasks_max);
     if (r == 0)
@@ -339,6 +372,8 @@ void brood_pool_close(brood_pool *pool)
         return;
     pool_lock(pool);
     pool->closed = true;
+    brood__pool_watch(pool); /* somebody must see the last task end */
+    brood__pool_wind_down(pool);
     brood__pool_wake_waiters(pool);
     pool_unlock(pool);
 }
@@ -458,8 +493,10 @@ void brood_pool_free(brood_pool *pool)
     int saved = errno;
     int r = brood__pool_check(pool);
 
-    if (r == BROOD_EFORKED)
+    if (r == BROOD_EFORKED) {
         brood__memory_unmap(pool->base, pool->memory_len);
+        pool->base = NULL;
+    }
     if (r < 0)
         return;
     if (pool->supervisor_runs)

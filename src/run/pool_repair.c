@@ -36,7 +36,8 @@ void brood__worker_ask(struct brood_pool *pool, uint32_t lane)
     struct zygote_birth birth = {.entry = ZYGOTE_WORKER};
     int r;
 
-    if (worker->state != WORKER_NONE || pool->stopping || pool->broken != 0)
+    if (worker->state != WORKER_NONE || pool->stopping || pool->broken != 0 ||
+        brood__pool_is_over(pool))
         return;
     worker->born_due = NEVER;
     r = brood__arena_span_begin(&worker->span, &worker->arena_start, &worker->arena_len);
@@ -109,7 +110,8 @@ static struct ending ending_of(struct brood_pool *pool, uint32_t lane, uint32_t 
         ending.wall_us = (now_ns() - started) / 1000;
     ending.peak_rss = event->peak_rss;
     ending.items_done = atomic_load(&l->progress);
-    if (pool->workers[lane].kill_slot == slot && task->stop != 0)
+    if (task->stop == BROOD_CANCELLED ||
+        (pool->workers[lane].kill_slot == slot && task->stop != 0))
         ending.cause = (enum brood_cause)task->stop;
     else if (brood__crash_seen(record, &crash_signal, &crash_errno)) {
         if (crash_errno == ENOMEM && pool->options.memory_max != 0)
@@ -220,12 +222,20 @@ static void heal_wakes(struct brood_pool *pool)
     brood__pool_wake_waiters(pool);
 }
 
+/* Results of a lane are there though it died before it could say so. */
+static void look_at_lane(struct brood_pool *pool, uint32_t lane)
+{
+    (void)atomic_fetch_or(&pool->dispatch.view.control->finished[lane / 64],
+                          (uint64_t)1 << (lane % 64));
+}
+
 static void worker_died(struct brood_pool *pool, uint32_t lane, const struct zygote_event *event)
 {
     struct lane *l = &pool->dispatch.view.lanes[lane];
     uint32_t state, open_error;
     bool in_order = WIFEXITED(event->status) && WEXITSTATUS(event->status) == 0;
 
+    look_at_lane(pool, lane);
     (void)brood__pool_drain(pool);
     state = atomic_load(&l->state);
     open_error = (uint32_t)atomic_load(&l->open_error);
@@ -268,6 +278,8 @@ void brood__pool_break(struct brood_pool *pool, int error)
     const struct ending lost = {.cause = BROOD_LOST, .code = error, .lane = -1};
 
     pool->broken = error;
+    for (uint32_t lane = 0; lane < pool->dispatch.view.shape.lanes; lane++)
+        look_at_lane(pool, lane);
     (void)brood__pool_drain(pool);
     for (uint32_t lane = 0; lane < pool->dispatch.view.shape.lanes; lane++)
         if (pool->workers[lane].state != WORKER_NONE)

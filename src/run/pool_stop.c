@@ -8,7 +8,7 @@
  * can be neither revoked nor killed: it is marked, and the supervisor tries again soon; whatever
  * result it brings meanwhile is dropped if the cause is a cancel.
  *
- * The first cause stays: a cancelled task that also runs over its time is cancelled.
+ * The first cause stays, but for a cancel, which comes over all others.
  */
 #include "base/clock.h"
 #include "run/pool.h"
@@ -57,7 +57,7 @@ void brood__task_stop(struct brood_pool *pool, uint32_t slot, enum brood_cause c
 
     if (task->state == TASK_FREE || task->state == TASK_FILLING)
         return;
-    if (task->stop == 0)
+    if (task->stop == 0 || cause == BROOD_CANCELLED) /* which also forbids further attempts */
         task->stop = (int32_t)cause;
     if (task->state == TASK_WAITING || brood__dispatch_revoke(&pool->dispatch, slot)) {
         end_stopped(pool, slot, (enum brood_cause)task->stop);
@@ -66,6 +66,21 @@ void brood__task_stop(struct brood_pool *pool, uint32_t slot, enum brood_cause c
     task->due = kill_running(pool, slot) ? NEVER : now_ns() + TRY_AGAIN_NS;
     brood__timers_set(pool, slot);
     brood__supervisor_poke(pool, task->due);
+}
+
+bool brood__pool_is_over(const struct brood_pool *pool)
+{
+    return pool->closed && pool->in_flight == 0 && pool->maps == 0;
+}
+
+void brood__pool_wind_down(struct brood_pool *pool)
+{
+    if (!brood__pool_is_over(pool) || pool->stopping)
+        return;
+    for (uint32_t lane = 0; lane < pool->dispatch.view.shape.lanes; lane++) {
+        atomic_store(&pool->dispatch.view.lanes[lane].stop, 1);
+        brood__lane_wake(&pool->dispatch.view, lane);
+    }
 }
 
 void brood__pool_stop_all(struct brood_pool *pool, enum brood_cause cause)

@@ -29,6 +29,11 @@ static bool options_ok(const brood_task_options *options)
     return options->priority >= -1 && options->priority <= 1;
 }
 
+static unsigned ring_of(const brood_task_options *options)
+{
+    return (unsigned)(1 - options->priority);
+}
+
 int brood__pool_function(struct brood_pool *pool, brood_task_fn *fn, uint64_t *out_there)
 {
     uintptr_t there;
@@ -49,6 +54,8 @@ uint32_t brood__task_take(struct brood_pool *pool)
 {
     uint32_t slot = pool->free_slot;
 
+    if (slot == NO_SLOT && brood__pool_more_slots(pool) == 0)
+        slot = pool->free_slot;
     if (slot == NO_SLOT)
         return NO_SLOT;
     pool->free_slot = pool->tasks[slot].next_free;
@@ -74,6 +81,7 @@ void brood__task_give(struct brood_pool *pool, uint32_t slot)
     pool->free_slot = slot;
     pool->in_flight--;
     pool->room_serial++;
+    brood__pool_wind_down(pool);
 }
 
 static void fill_slot(struct brood_pool *pool, uint32_t slot)
@@ -182,11 +190,14 @@ static int try_place(struct brood_pool *pool, const struct submission *submissio
         return BROOD_ECLOSED;
     if (pool->broken != 0)
         return BROOD_ELOST;
+    r = brood__pool_ring(pool, ring_of(submission->options));
+    if (r < 0)
+        return r;
     if (pool->free_slot == NO_SLOT)
         (void)brood__pool_drain(pool);
     slot = brood__task_take(pool);
     if (slot == NO_SLOT)
-        return -EAGAIN;
+        return pool->in_flight == 0 ? -ENOMEM : -EAGAIN;
     r = place_output(pool, slot, submission->options->out_size);
     if (r == 0)
         r = place_input(pool, slot, submission->in, submission->in_len);
@@ -224,7 +235,7 @@ static void take_options(struct brood_pool *pool, uint32_t slot, const brood_tas
 {
     struct task *task = &pool->tasks[slot];
 
-    task->ring = (uint8_t)(1 - options->priority);
+    task->ring = (uint8_t)ring_of(options);
     task->attempts_max = options->retries == UINT32_MAX ? UINT32_MAX : options->retries + 1;
     if (options->timeout_ms > 0 && options->timeout_ms < NEVER / 1000000)
         task->timeout_ns = options->timeout_ms * 1000000;

@@ -20,4 +20,7 @@
  */
 int brood__server_make(const struct zygote_setup *setup, int *out_pidfd, struct code_map **out_map);
 
+/* Ends the server of this process, if one runs, and reaps it; what it forked lives on. */
+void brood__server_stop(void);
+
 #endif

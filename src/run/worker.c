@@ -268,13 +268,14 @@ static bool run_task(struct worker_self *worker, uint32_t index)
     slot->verdict = call(&run);
     if ((slot->flags & SLOT_FIXED) != 0)
         slot->kind = RESULT_FIXED;
+    (void)fflush(NULL);
     ended = now_ns();
     slot->wall_ns = ended - started;
+    worker->lane.now = slot->wall_ns < FORK_NS ? ended : 0; /* what follows takes no time then */
     if (slot->wall_ns > MEASURE_NS)
         measure(worker, slot, ended);
     if (slot->wall_ns > FORK_NS && worker->birth.clean)
         tidy = kill_leftovers(worker);
-    (void)fflush(NULL);
     BROOD_MARK("worker before finish");
     brood__lane_finish(&worker->lane, index);
     BROOD_MARK("worker after finish");

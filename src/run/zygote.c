@@ -187,7 +187,7 @@ int brood__zygote_bear(struct zygote *zygote, const struct zygote_birth *birth, 
     int r;
 
     BROOD_MARK("caller before birth");
-    r = brood__channel_send(zygote->channel, birth, len, fds, fd_count, true);
+    r = brood__channel_send(zygote->channel, birth, len, fds, fd_count, false);
     BROOD_MARK("caller after birth");
     return r;
 }

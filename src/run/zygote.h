@@ -89,7 +89,8 @@ struct zygote {
 
 /* Starts one. 0, or the errors of brood_process_start(); nothing is left behind then. */
 int brood__zygote_start(struct zygote *zygote, const struct zygote_options *options);
-/* Asks for a child; descriptors are passed to it (borrowed here) in order. 0, or -EPIPE: gone. */
+/* Asks for a child; descriptors are passed to it (borrowed here) in order. Never waits: 0, -EPIPE:
+ * gone, or -EAGAIN: too many requests are on their way. */
 int brood__zygote_bear(struct zygote *zygote, const struct zygote_birth *birth, const int *fds,
                        unsigned fd_count);
 /* 1 and an event, 0 none by DEADLINE. Events of dying children come before ZYGOTE_GONE. */

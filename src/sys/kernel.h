@@ -25,6 +25,7 @@ int brood__fd_close(int fd); /* takes -1; returns -1, so that fd = brood__fd_clo
 int brood__fd_open(const char *path, int flags);
 int brood__fd_duplicate(int fd);
 int64_t brood__fd_read(int fd, void *data, size_t len);        /* bytes, 0 at the end */
+int64_t brood__fd_read_at(int fd, void *data, size_t len, uint64_t offset);
 int64_t brood__fd_write(int fd, const void *data, size_t len); /* no SIGPIPE for sockets only */
 int brood__fd_event(void);                                     /* an eventfd, not blocking, 0 */
 int brood__fd_wait(struct pollfd *fds, unsigned count, int64_t deadline); /* ready ones; 0: late */
@@ -58,6 +59,7 @@ int brood__memory_map_family(void **out_address, size_t len); /* zeroed, shared 
 void brood__memory_unmap(void *address, size_t len);
 int brood__memory_commit(int fd, uint64_t offset, uint64_t len); /* pages now, or -ENOMEM */
 int brood__memory_punch(int fd, uint64_t offset, uint64_t len);  /* gives pages back */
+int brood__memory_deny(void *address, size_t len); /* a guard: no access */
 int brood__memory_advise(void *address, size_t len, int advice);
 
 /* ---- sleeping on a word in shared memory ---- */

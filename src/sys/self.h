@@ -6,12 +6,27 @@
 #ifndef BROOD_SRC_SYS_SELF_H
 #define BROOD_SRC_SYS_SELF_H
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 /* A number that differs between a process and its forked children, however they were forked.
  * One load on the fast path: objects remember it and compare. Never 0. */
 uint64_t brood__self(void);
+
+/*
+ * A mutex for what a whole process has once. In a forked child, where it and what it guards may
+ * have been copied in any state, the first to lock it makes it new and calls RENEW, which must
+ * make new what it guards.
+ */
+struct own_lock {
+    _Atomic uint64_t owner; /* brood__self() of its process; the complement while it is made new */
+    pthread_mutex_t mutex;
+};
+#define OWN_LOCK {.mutex = PTHREAD_MUTEX_INITIALIZER}
+void brood__own_lock(struct own_lock *lock, void (*renew)(void));
+void brood__own_unlock(struct own_lock *lock);
 
 /* Helper threads of brood hold nothing that a fork would copy in a bad state: they do all their
  * work between work_begin and work_end, and a fork by brood__fork_guarded() waits for the end. */

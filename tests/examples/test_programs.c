@@ -335,7 +335,7 @@ TEST(first_ten_prints_ten)
     CHECK_EQ(run.status, 0);
     CHECK_EQ(cut(run.out, lines), 10);
     for (int i = 0; i < 10; i++)
-        check_line(lines[i], "seed [0-9]+: [0-9]+\\.[0-9]");
+        check_line(lines[i], "seed [0-9]+: 3\\.[0-9]{4}");
 }
 
 TEST(epoll_answers_what_comes_from_stdin)

@@ -25,7 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* A test program without the part of the library that needs it has none. */
+/* It is in a program whose tests use a part of the library that asks whether it was called. */
 #pragma weak brood_init
 
 struct options {

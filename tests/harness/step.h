@@ -33,10 +33,11 @@
  *     oracle()
  *     teardown()
  *
- * setup, meanwhile and oracle run in the process of the test, and repair and check with CHECK. The
- * memory is a shared anonymous mapping at the same address in all of them. Whatever else an
- * operation needs (lanes, a second mapping, descriptors) setup and context provide and teardown
- * releases; that works because the victim is forked anew for each point and knows all that the test knows.
+ * setup, meanwhile, oracle and teardown run in the process of the test, and repair and check with
+ * CHECK. The memory is a shared anonymous mapping at the same address in all of them. Whatever else
+ * an operation needs (lanes, a second mapping, descriptors) setup and context provide and teardown
+ * releases; that works because the victim is forked anew for each point and knows all that the
+ * test knows.
  * State outside the memory that setup does not renew must not change what the operation does.
  *
  * Point 0 is before the first instruction of the operation and the last one after its return

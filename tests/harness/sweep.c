@@ -58,6 +58,9 @@ void sweep_kills(sweep_scenario *scenario, void *context, const struct sweep_opt
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* Roles of threads in the scenario's own process. */
+#define CALLER_ROLES (1U << ROLE_CALLER | 1U << ROLE_SUPERVISOR)
+
 struct choice {
     struct fault_point point;
     uint32_t nth;
@@ -218,7 +221,7 @@ static void try_choice(struct sweep *sweep, const struct choice *choice)
     test_where("with %s of %s in the %s, called at 0x%llx, passage %u",
                sweep->mode == FAULT_KILL ? "a kill in place" : "a failure", choice->point.name,
                role_name(choice->point.role), (unsigned long long)choice->point.site, choice->nth);
-    run_once(sweep, sweep->mode == FAULT_KILL && choice->point.role == ROLE_CALLER);
+    run_once(sweep, sweep->mode == FAULT_KILL && (1U << choice->point.role & CALLER_ROLES) != 0);
     sweep->reached += atomic_load(&plan->fired);
 }
 
@@ -306,7 +309,7 @@ void sweep_kills(sweep_scenario *scenario, void *context, const struct sweep_opt
 
     sweep.mode = FAULT_KILL;
     if (sweep.options.roles == 0)
-        sweep.options.roles = ((1U << ROLE_COUNT) - 1) & ~(1U << ROLE_CALLER);
+        sweep.options.roles = ((1U << ROLE_COUNT) - 1) & ~CALLER_ROLES;
     run_sweep(&sweep, "kills");
 }
 

@@ -37,7 +37,8 @@ typedef void sweep_scenario(void *context);
 struct sweep_options {
     unsigned passages_max; /* of one point; default 3 */
     unsigned sample;       /* points taken unless BROOD_SWEEP is set; default 60 */
-    unsigned roles;        /* bits 1 << ROLE_x; default all, but for kills all except CALLER */
+    unsigned roles;        /* bits 1 << ROLE_x; default all, but for kills not those of the
+                              scenario's own process, CALLER and SUPERVISOR */
     int64_t limit_ms;      /* of one run; default TEST_PATIENCE_MS */
     const char *except;    /* names of calls that are left alone: "write poll" */
     const char *only;      /* names of calls, if not all */
@@ -50,7 +51,7 @@ void sweep_faults(sweep_scenario *scenario, void *context, const struct sweep_op
 
 /*
  * SIGKILL instead of an error. In a run in which the scenario's own process is killed (ROLE_CALLER
- * is among the roles) nothing it started may outlive it for longer than the limit.
+ * or ROLE_SUPERVISOR is among the roles) nothing it started may outlive it for longer than the limit.
  */
 void sweep_kills(sweep_scenario *scenario, void *context, const struct sweep_options *options);
 

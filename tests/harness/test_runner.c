@@ -67,6 +67,13 @@ TEST(a_leaked_thread_is_a_failure)
     must_fail("leaks_a_thread", "left behind: 1 threads");
 }
 
+TEST(leaked_memory_is_a_failure)
+{
+    if (!TEST_ASAN)
+        SKIP("only the address sanitizer sees it");
+    must_fail("leaks_memory", "1000 byte(s) leaked");
+}
+
 TEST(a_leaked_child_is_a_failure)
 {
     must_fail("leaks_a_child", "left behind: running child");

@@ -58,6 +58,12 @@ TEST(a_hang_after_a_fault_is_found)
     must_fail("faults_find_a_hang", "still running after 300 ms");
 }
 
+TEST(a_program_that_is_executed_anew_follows_the_plan)
+{
+    must_pass("faults_follow_into_a_new_program", "1 of 1 points tried, 1 reached");
+    must_pass("kills_follow_into_a_new_program", "1 of 1 points tried, 1 reached");
+}
+
 TEST(correct_code_survives_all_kills)
 {
     must_pass("kills_find_nothing", "sweep of kills: 2 of 2 points tried, 2 reached");

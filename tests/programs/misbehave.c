@@ -77,6 +77,17 @@ TEST(leaks_a_thread)
     CHECK_EQ(pthread_create(&thread, NULL, thread_main, NULL), 0);
 }
 
+TEST(leaks_memory)
+{
+    static void *volatile memory;
+
+    if (!TEST_ASAN)
+        SKIP("only the address sanitizer sees it");
+    memory = malloc(1000);
+    CHECK(memory != NULL);
+    memory = NULL;
+}
+
 TEST(leaks_a_child)
 {
     if (CHECK_OK(fork()) == 0)

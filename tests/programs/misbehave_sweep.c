@@ -126,6 +126,35 @@ TEST(faults_find_a_hang)
     sweep_faults(hang_without_event, NULL, &(struct sweep_options){.limit_ms = 300});
 }
 
+/* The points of a program that is executed anew; it ends with 3 if its call fails. */
+static void execute_anew(void *context)
+{
+    const char *path = test_program("passes_a_point");
+    int status;
+    pid_t pid = CHECK_OK(fork());
+
+    (void)context;
+    if (pid == 0) {
+        (void)execl(path, path, (char *)NULL);
+        FAIL("no program %s", path);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status) || WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 3);
+    CHECK(WIFEXITED(status) || WTERMSIG(status) == SIGKILL);
+}
+
+static const struct sweep_options only_server = {.roles = 1U << ROLE_SERVER};
+
+TEST(faults_follow_into_a_new_program)
+{
+    sweep_faults(execute_anew, NULL, &only_server);
+}
+
+TEST(kills_follow_into_a_new_program)
+{
+    sweep_kills(execute_anew, NULL, &only_server);
+}
+
 /* ---- kills ---- */
 
 struct pair {

@@ -14,6 +14,7 @@
 #include "sys/cpu.h"
 
 #include "base/memory.h"
+#include "sys/file.h"
 #include "sys/kernel.h"
 
 #include <brood/base.h>
@@ -63,24 +64,13 @@ struct search {
     unsigned quota; /* least so far; 0: none */
 };
 
-/* A whole file, to be freed, or NULL. Files of /proc do not tell their size. */
 static char *read_text(const char *root, const char *name)
 {
     char path[PATH_MAX];
 
     if (snprintf(path, sizeof path, "%s%s", root, name) >= (int)sizeof path)
         return NULL;
-    for (size_t size = 4096; size <= TEXT_MAX; size *= 4) {
-        char *text = brood__alloc(size);
-        int64_t len = text == NULL ? -ENOMEM : brood__file_read(path, text, size);
-
-        if (len >= 0 && (size_t)len < size - 1)
-            return text;
-        brood__free(text);
-        if (len < 0)
-            return NULL;
-    }
-    return NULL;
+    return brood__file_text(path, TEXT_MAX, NULL);
 }
 
 /* Whether WORD is one of the words that commas separate in LIST. */

@@ -28,7 +28,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -43,7 +42,7 @@
 
 static struct crash_record *the_record;
 static pid_t the_process;
-static uint64_t the_stack_end; /* of the thread that asked; 0: unknown */
+static uint64_t the_stack_end; /* of the process's first thread; 0: unknown */
 
 static const int crash_signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP};
 
@@ -54,9 +53,9 @@ enum { CRASH_SIGNALS = sizeof crash_signals / sizeof crash_signals[0], ALTERNATE
 #if defined(__x86_64__)
 static bool save_registers(const ucontext_t *context, uint64_t registers[UNWIND_REGISTERS])
 {
-    static const unsigned char order[] = {
-        REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI, REG_RBP, REG_RSP, REG_R8,
-        REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15, REG_RIP};
+    static const unsigned char order[] = {REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI,
+                                          REG_RBP, REG_RSP, REG_R8,  REG_R9,  REG_R10, REG_R11,
+                                          REG_R12, REG_R13, REG_R14, REG_R15, REG_RIP};
 
     for (unsigned i = 0; i < sizeof order; i++)
         registers[i] = (uint64_t)context->uc_mcontext.gregs[order[i]];
@@ -82,7 +81,12 @@ static bool save_registers(const ucontext_t *context, uint64_t registers[UNWIND_
 
 /* ---- the stack ---- */
 
-enum { PIECE_LEN = 4096, PIECES = CRASH_STACK_MAX / PIECE_LEN + 1 };
+enum {
+    PIECE_LEN = 4096, /* divides the pages of every machine */
+    PIECES = CRASH_STACK_MAX / PIECE_LEN + 1,
+    PAGES_TO_TRY = 300,
+    STACK_FAR = 8 << 20
+};
 
 /* Copies up to CRASH_STACK_MAX bytes from START on, as many as can be read; -1: not allowed. */
 static long copy_by_kernel(void *to, uint64_t start)
@@ -106,20 +110,43 @@ static long copy_by_kernel(void *to, uint64_t start)
                    0UL);
 }
 
-static uint32_t copy_stack(unsigned char *to, uint64_t start)
+/* A memcpy() to which no sanitizer objects: there are red zones between START and its end. */
+__attribute__((no_sanitize("address", "thread"))) static void copy_blindly(unsigned char *to,
+                                                                           uint64_t start,
+                                                                           uint64_t len)
 {
-    uint64_t len;
-    long copied = copy_by_kernel(to, start);
+    const volatile unsigned char *from = (const volatile unsigned char *)(uintptr_t)start;
 
-    if (copied >= 0)
-        return (uint32_t)copied;
-    /* Without that call only the stack whose end is known can be read, if this is on it. */
-    if (errno == EFAULT || start >= the_stack_end || the_stack_end - start > (uint64_t)8 << 20)
+    for (uint64_t i = 0; i < len; i++)
+        to[i] = from[i];
+}
+
+/* Copies from *INOUT_START on. After an overflow the stack pointer may already be below all that
+ * can be read: then *INOUT_START becomes the first page that can. */
+static uint32_t copy_stack(unsigned char *to, uint64_t *inout_start)
+{
+    uint64_t start = *inout_start;
+    uint64_t len;
+
+    for (unsigned i = 0; i < PAGES_TO_TRY; i++) {
+        long copied = copy_by_kernel(to, start);
+
+        if (copied >= 0) {
+            *inout_start = start;
+            return (uint32_t)copied;
+        }
+        if (errno != EFAULT)
+            break;
+        start += PIECE_LEN - start % PIECE_LEN;
+    }
+    /* Without that call only the first thread's stack can be read, if this is on it. */
+    start = *inout_start;
+    if (errno == EFAULT || start >= the_stack_end || the_stack_end - start > STACK_FAR)
         return 0;
     len = the_stack_end - start;
     if (len > CRASH_STACK_MAX)
         len = CRASH_STACK_MAX;
-    memcpy(to, (const void *)(uintptr_t)start, len);
+    copy_blindly(to, start, len);
     return (uint32_t)len;
 }
 
@@ -199,7 +226,7 @@ static void fill(struct crash_record *record, int signo, const siginfo_t *info,
     head->has_registers = save_registers(context, head->registers);
     if (head->has_registers) {
         head->stack_start = head->registers[UNWIND_SP];
-        head->stack_len = copy_stack(record->stack, head->stack_start);
+        head->stack_len = copy_stack(record->stack, &head->stack_start);
         head->maps_len = copy_maps(record->maps);
     }
 }
@@ -210,7 +237,7 @@ static bool will_fault_again(int signo, const siginfo_t *info)
     return info->si_code > 0 && signo != SIGTRAP && signo != SIGSYS && signo != SIGABRT;
 }
 
-static void catch(int signo, siginfo_t *info, void *context)
+static void catch (int signo, siginfo_t *info, void *context)
 {
     const struct sigaction fatal = {.sa_handler = SIG_DFL};
     int error = errno;
@@ -250,7 +277,7 @@ static int use_alternate_stack(void)
     if (sigaltstack(NULL, &old) == 0 && !(old.ss_flags & SS_DISABLE))
         return 0;
     new.ss_size = ALTERNATE_LEN + (size_t)getauxval(AT_MINSIGSTKSZ);
-    new.ss_size = (new.ss_size + guard - 1) / guard * guard;
+    new.ss_size = (new.ss_size + guard - 1) / guard *guard;
     r = brood__memory_map_private(&memory, new.ss_size + guard);
     if (r < 0)
         return r;
@@ -263,20 +290,6 @@ static int use_alternate_stack(void)
     return r;
 }
 
-static uint64_t own_stack_end(void)
-{
-    pthread_attr_t attributes;
-    void *start = NULL;
-    size_t len = 0;
-
-    if (pthread_getattr_np(pthread_self(), &attributes) != 0)
-        return 0;
-    if (pthread_attr_getstack(&attributes, &start, &len) != 0)
-        len = 0;
-    (void)pthread_attr_destroy(&attributes);
-    return len == 0 ? 0 : (uint64_t)(uintptr_t)start + len;
-}
-
 int brood__crash_catch(struct crash_record *record)
 {
     struct sigaction action = {.sa_sigaction = catch, .sa_flags = SA_SIGINFO | SA_ONSTACK};
@@ -286,7 +299,7 @@ int brood__crash_catch(struct crash_record *record)
         return r;
     the_record = record;
     the_process = getpid();
-    the_stack_end = own_stack_end();
+    the_stack_end = (uint64_t)getauxval(AT_EXECFN); /* a string at the end of the first stack */
     (void)sigemptyset(&action.sa_mask);
     for (unsigned i = 0; i < CRASH_SIGNALS; i++)
         (void)sigaddset(&action.sa_mask, crash_signals[i]);

@@ -14,8 +14,8 @@ enum crash_state { CRASH_NONE = 0, CRASH_WRITING, CRASH_WRITTEN };
 
 struct crash_head {
     int32_t signal, code, error;
-    int32_t sender;   /* the process that sent the signal, if one did */
-    int32_t self;     /* the process that crashed */
+    int32_t sender; /* the process that sent the signal, if one did */
+    int32_t self;   /* the process that crashed */
     uint32_t has_registers;
     uint64_t address; /* si_addr */
     uint64_t registers[UNWIND_REGISTERS];

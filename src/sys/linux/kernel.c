@@ -99,6 +99,12 @@ int64_t brood__fd_read(int fd, void *data, size_t len)
     return RETRY(read(fd, data, len));
 }
 
+int64_t brood__fd_read_at(int fd, void *data, size_t len, uint64_t offset)
+{
+    FAIL_IF_ASKED("pread");
+    return RETRY(pread(fd, data, len, (off_t)offset));
+}
+
 int64_t brood__fd_write(int fd, const void *data, size_t len)
 {
     FAIL_IF_ASKED("write");
@@ -381,6 +387,12 @@ int brood__memory_punch(int fd, uint64_t offset, uint64_t len)
     FAIL_IF_ASKED("punch");
     return (int)RETRY(
         fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)len));
+}
+
+int brood__memory_deny(void *address, size_t len)
+{
+    FAIL_IF_ASKED("mprotect");
+    return (int)checked(mprotect(address, len, PROT_NONE));
 }
 
 int brood__memory_advise(void *address, size_t len, int advice)

@@ -105,29 +105,51 @@ uint64_t brood__self(void)
     return number != 0 ? number : self_slow();
 }
 
+/* ---- locks that a fork cannot leave locked ---- */
+
+void brood__own_lock(struct own_lock *lock, void (*renew)(void))
+{
+    uint64_t self = brood__self();
+    uint64_t owner = atomic_load(&lock->owner);
+
+    while (owner != self) {
+        if (owner != ~self && atomic_compare_exchange_strong(&lock->owner, &owner, ~self)) {
+            lock->mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+            renew();
+            atomic_store(&lock->owner, self);
+            break;
+        }
+        (void)sched_yield();
+        owner = atomic_load(&lock->owner);
+    }
+    (void)pthread_mutex_lock(&lock->mutex);
+}
+
+void brood__own_unlock(struct own_lock *lock)
+{
+    (void)pthread_mutex_unlock(&lock->mutex);
+}
+
 /* ---- the gate ---- */
 
 static struct {
-    _Atomic uint64_t owner; /* brood__self() of the process it serves, its complement while it is
-                               being made, 0 at first */
-    pthread_mutex_t mutex;
+    struct own_lock lock;
     pthread_cond_t changed;
     unsigned helpers; /* threads of brood, running or about to */
     unsigned working; /* of them, inside work_begin and work_end */
     bool forking;
-} gate = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+} gate = {.lock = OWN_LOCK, .changed = PTHREAD_COND_INITIALIZER};
 
 static struct {
     int *fds;
     unsigned count, size;
 } kept; /* private descriptors; guarded by the gate's mutex */
 
-/* KEPT may have been copied half changed, so it is forgotten, not freed. */
+/* What is private may have been copied half changed, so it is forgotten, not freed. */
 static void gate_renew(void)
 {
     kept.fds = NULL;
     kept.count = kept.size = 0;
-    gate.mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     gate.changed = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     gate.helpers = 0;
     gate.working = 0;
@@ -136,24 +158,12 @@ static void gate_renew(void)
 
 static void gate_lock(void)
 {
-    uint64_t self = brood__self();
-    uint64_t owner = atomic_load(&gate.owner);
-
-    while (owner != self) {
-        if (owner != ~self && atomic_compare_exchange_strong(&gate.owner, &owner, ~self)) {
-            gate_renew();
-            atomic_store(&gate.owner, self);
-            break;
-        }
-        (void)sched_yield();
-        owner = atomic_load(&gate.owner);
-    }
-    (void)pthread_mutex_lock(&gate.mutex);
+    brood__own_lock(&gate.lock, gate_renew);
 }
 
 static void gate_unlock(void)
 {
-    (void)pthread_mutex_unlock(&gate.mutex);
+    brood__own_unlock(&gate.lock);
 }
 
 void brood__helper_started(void)
@@ -174,7 +184,7 @@ void brood__helper_work_begin(void)
 {
     gate_lock();
     while (gate.forking)
-        (void)pthread_cond_wait(&gate.changed, &gate.mutex);
+        (void)pthread_cond_wait(&gate.changed, &gate.lock.mutex);
     gate.working++;
     gate_unlock();
 }
@@ -326,11 +336,8 @@ static int fork_at_rest(bool allow_threads)
         return BROOD_ETHREADS;
     (void)fflush(NULL);
     r = brood__fork();
-    if (r == 0) {
-        close_private();
-        gate_renew();
-        atomic_store(&gate.owner, brood__self());
-    }
+    if (r == 0)
+        close_private(); /* the gate is the parent's; its first user here makes a new one */
     return r;
 }
 
@@ -340,10 +347,10 @@ int brood__fork_guarded(bool allow_threads)
 
     gate_lock();
     while (gate.forking)
-        (void)pthread_cond_wait(&gate.changed, &gate.mutex);
+        (void)pthread_cond_wait(&gate.changed, &gate.lock.mutex);
     gate.forking = true;
     while (gate.working > 0)
-        (void)pthread_cond_wait(&gate.changed, &gate.mutex);
+        (void)pthread_cond_wait(&gate.changed, &gate.lock.mutex);
     r = fork_at_rest(allow_threads);
     if (r == 0)
         return 0;

@@ -142,9 +142,9 @@ static bool read_stack(const struct unwind_stack *stack, uint64_t address, uint6
 enum rule_kind {
     RULE_SAME = 0,
     RULE_UNDEFINED,
-    RULE_AT_OFFSET,    /* saved at CFA + value */
-    RULE_IS_OFFSET,    /* is CFA + value */
-    RULE_REGISTER,     /* is in another register */
+    RULE_AT_OFFSET,     /* saved at CFA + value */
+    RULE_IS_OFFSET,     /* is CFA + value */
+    RULE_REGISTER,      /* is in another register */
     RULE_AT_EXPRESSION, /* saved at the result */
     RULE_IS_EXPRESSION  /* is the result */
 };
