@@ -18,7 +18,7 @@
 #include <string.h>
 
 enum { TASK_TIMEOUT_MS = 2000, WINDOW = 256, WAIT_MS = 50, ROUNDS = 3 };
-static const uint64_t worker_memory_max = 256 << 20;
+static const uint64_t worker_memory_max = 64 << 20;
 
 static const char *const default_folders[] = {"/usr/share/doc", "/usr/include", "/usr/share/man",
                                               "/usr/lib/python3", "/etc"};
@@ -52,7 +52,11 @@ static int task(brood_task *task)
 static void find_files(struct demo *demo, const char *folder)
 {
     if (folder != NULL) {
-        BROOD_MUST(files_find(&demo->files, folder, FILES_MAX));
+        int r = files_find(&demo->files, folder, FILES_MAX);
+        if (r < 0) {
+            fprintf(stderr, "demo: %s: %s\n", folder, brood_strerror(r));
+            exit(2);
+        }
         return;
     }
     for (int i = 0; i < FOLDERS; i++) /* a share for each, so that the mixture is a good one */
@@ -200,6 +204,8 @@ static bool compare_speed(struct demo *demo, const struct tally *first)
     char label[32];
 
     keep_good_jobs(demo);
+    if (demo->job_count == 0)
+        return true;
     for (int round = 0; round < ROUNDS; round++) {
         struct tally next_loop = {0}, next_pool = {0};
         run_loop(demo, &next_loop);

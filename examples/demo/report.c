@@ -185,12 +185,12 @@ void report_table(const struct screen *screen, const struct tally *tally)
 void report_speed(const struct screen *screen, const char *label, const struct tally *tally,
                   size_t files, const struct tally *base)
 {
-    double seconds = (double)tally->wall_us / 1e6;
+    double seconds = (double)(tally->wall_us + !tally->wall_us) / 1e6;
 
     printf("  %-14s %6.2f s   %s files/s", label, seconds,
            COUNT_TEXT((uint64_t)((double)files / seconds)));
     if (base != NULL)
         printf("   %s%.2f times as fast%s", screen_style(screen, STYLE_BOLD),
-               (double)base->wall_us / (double)tally->wall_us, screen_style(screen, STYLE_PLAIN));
+               (double)base->wall_us / 1e6 / seconds, screen_style(screen, STYLE_PLAIN));
     printf("\n");
 }

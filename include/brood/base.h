@@ -57,12 +57,12 @@ BROOD_BEGIN_DECLS
       "BROOD_START_FORKSERVER needs brood_init(argc, argv) first in main()")                       \
     X(BROOD_EFUNCTION, -4107, "the function is in a module that the new process has not loaded")
 
-enum brood_error {
 #define BROOD_ERROR_ENUM(name, value, text) name = value,
+enum brood_error {
+    BROOD_ERROR_END = -4096, /* the names of errno are above it */
     BROOD_ERRORS(BROOD_ERROR_ENUM)
-#undef BROOD_ERROR_ENUM
-    BROOD_ERROR_END = -4096
 };
+#undef BROOD_ERROR_ENUM
 
 /* The text of a negative error, of brood or of errno; of any other number "success". Never NULL.
  * The text is constant for brood's errors, and as strerrordesc_np() or strerror() has it else. */

@@ -348,6 +348,19 @@ int brood__chunks_commit(struct chunks *chunks, uint32_t first, uint64_t len)
     return 0;
 }
 
+void brood__chunks_shrink(struct chunks *chunks, uint32_t first, uint64_t len)
+{
+    struct chunk *run = &chunks->table[first];
+    uint64_t end = round_up(len, chunks->page);
+
+    assert(run->state == CHUNK_USED);
+    if (end >= run->committed)
+        return;
+    (void)brood__memory_punch(chunks->fd, brood__chunks_offset(chunks, first) + end,
+                              run->committed - end);
+    run->committed = end;
+}
+
 void brood__chunks_give(struct chunks *chunks, uint32_t first)
 {
     struct chunk *run = &chunks->table[first];

@@ -49,6 +49,8 @@ void brood__chunks_done(struct chunks *chunks);
 int brood__chunks_take(struct chunks *chunks, uint32_t count, uint32_t *out_first);
 /* Makes the first LEN bytes of a used run real. 0 or a negative error. */
 int brood__chunks_commit(struct chunks *chunks, uint32_t first, uint64_t len);
+/* Punches all of a used run but its first LEN bytes. */
+void brood__chunks_shrink(struct chunks *chunks, uint32_t first, uint64_t len);
 /* Takes a run back, warm if it has pages. Needs no memory. */
 void brood__chunks_give(struct chunks *chunks, uint32_t first);
 /* Punches the oldest warm runs until no more than BYTES are warm. */

@@ -15,8 +15,7 @@ _Static_assert(sizeof(struct slot) == 256, "a slot is four cache lines");
 _Static_assert(sizeof(struct lane) % 64 == 0, "lanes share no cache line");
 _Static_assert(offsetof(struct slot, inline_in) == 64, "line 1: small inputs");
 _Static_assert(offsetof(struct slot, verdict) == 128, "line 2: written by the lane");
-_Static_assert((int)LANES_MAX < (int)CELL_READY && (int)LANES_MAX <= LANE_WORDS * 64,
-               "lanes fit");
+_Static_assert((int)LANES_MAX < (int)CELL_READY && (int)LANES_MAX <= LANE_WORDS * 64, "lanes fit");
 
 static size_t round_line(size_t len)
 {

@@ -194,6 +194,8 @@ bool brood__dispatch_kill(struct dispatch *dispatch, uint32_t lane, uint32_t slo
 void brood__dispatch_take_back(struct dispatch *dispatch, uint32_t slot);
 /* After the death of its process: LANE as new. */
 void brood__lane_reset(struct dispatch *dispatch, uint32_t lane);
+/* After a death and its repair: wakes all lanes, as the dead one may have owed a wake to any. */
+void brood__dispatch_heal(struct dispatch_view *view);
 /* Tells LANE's arena that the result at OFFSET came back. False: its mailbox is full. */
 bool brood__lane_mail(struct dispatch_view *view, uint32_t lane, uint64_t offset);
 

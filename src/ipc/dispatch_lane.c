@@ -8,10 +8,10 @@
  *       sleep wake          park (kill_request is set: somebody else's kill is under way)
  *
  * Memory order. Publishing and claiming a cell are release and acquire (the slot's contents
- * travel with it), as are moving and reading done_tail (the result's). Four pairs are "I write
+ * travel with it), as are moving and reading done_tail (the result's). Five pairs are "I write
  * mine, then read yours" on both sides and need a full fence between: publish/sleep,
- * finish/owner_waits, finish/bell_armed, start/kill_request. The fences are explicit, because
- * a sequentially consistent exchange is none on every machine.
+ * publish/search ends, finish/owner_waits, finish/bell_armed, start/kill_request. The fences are
+ * explicit, because a sequentially consistent exchange is none for the relaxed reads after it.
  *
  * Wake-ups. A lane that looks for work sets its search bit; while one searches, publishers wake
  * nobody. A searcher that finds a task and was the last one wakes another lane if more is ready
@@ -114,11 +114,12 @@ uint32_t brood__lane_claim(struct lane_self *self)
     return NO_SLOT;
 }
 
+/* The owner asks too, so it ends whatever a lane gone mad wrote: then with true. */
 static bool ready_in(const struct dispatch_view *view, unsigned ring)
 {
     uint32_t ticket = atomic_load_explicit(&view->control->head[ring].ticket, memory_order_relaxed);
 
-    for (;;) {
+    for (uint32_t i = 0; i < 2 * view->ring_size; i++) {
         uint64_t seen = atomic_load_explicit(ring_cell(view, ring, ticket), memory_order_acquire);
         int32_t ahead = (int32_t)(cell_ticket(seen) - ticket);
 
@@ -128,6 +129,7 @@ static bool ready_in(const struct dispatch_view *view, unsigned ring)
             return true;
         ticket = ahead > 0 ? cell_ticket(seen) - view->ring_size + 1 : ticket + 1;
     }
+    return true;
 }
 
 bool brood__dispatch_has_ready(const struct dispatch_view *view)
@@ -149,6 +151,8 @@ static void pass_on(struct lane_self *self)
 {
     struct dispatch_control *control = self->view.control;
 
+    /* With the fence of wake_pick(): who still saw our bit and woke nobody, its task we see. */
+    atomic_thread_fence(memory_order_seq_cst);
     if (any_bit(control->search, self->view.lane_words) || !brood__dispatch_has_ready(&self->view))
         return;
     for (uint32_t i = 0; i < self->view.lane_words; i++) {
@@ -194,6 +198,7 @@ static uint32_t sleep_for_work(struct lane_self *self)
     uint32_t slot = NO_SLOT;
 
     set_bit(self, control->idle);
+    /* With the fence of wake_pick(): it sees our bit, or we see its task. */
     atomic_thread_fence(memory_order_seq_cst);
 #if BROOD_MUTANT != MUTANT_NO_RECHECK
     slot = brood__lane_claim(self);
@@ -246,6 +251,7 @@ void brood__lane_start(struct lane_self *self, uint32_t slot)
     self->now = 0;
     atomic_store_explicit(&lane->running, id_of(self, slot), memory_order_release);
 #if BROOD_MUTANT != MUTANT_NO_KILL_FENCE
+    /* With the fence of kill(): it sees what we run now, or we see its request. */
     atomic_thread_fence(memory_order_seq_cst);
     for (;;) {
         uint32_t word = atomic_load_explicit(&lane->wake, memory_order_acquire);
@@ -264,6 +270,9 @@ static void tell_owner(struct lane_self *self)
     _Atomic uint64_t *finished = &control->finished[self->index / 64];
     uint64_t one = 1;
 
+    /* With the fence of take_finished(): a bit that we still see set is taken after our news, and
+     * whoever takes it sees them. Bit and owner_waits (bell_armed) need no fence of ours between:
+     * both accesses are sequentially consistent, and the owner has its fence. */
     atomic_thread_fence(memory_order_seq_cst);
     if ((atomic_load_explicit(finished, memory_order_relaxed) & lane_bit(self)) == 0)
         set_bit(self, control->finished);

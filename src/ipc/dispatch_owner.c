@@ -72,7 +72,8 @@ static void note_owner(struct dispatch *dispatch, unsigned ring, uint64_t cell)
     struct dispatch_entry *entry;
     uint32_t owner = cell_owner(cell);
 
-    if (owner == CELL_UNUSED || owner == CELL_REVOKED || cell_slot(cell) >= dispatch->view.shape.slots)
+    if (owner == CELL_UNUSED || owner == CELL_REVOKED ||
+        cell_slot(cell) >= dispatch->view.shape.slots)
         return;
     entry = &dispatch->entries[cell_slot(cell)];
     if (entry->live && entry->ring == ring && entry->ticket == cell_ticket(cell))
@@ -102,6 +103,7 @@ int brood__dispatch_wake_pick(struct dispatch *dispatch)
 {
     struct dispatch_control *control = dispatch->view.control;
 
+    /* Between the task and the bits of lanes; the other side is in sleep_for_work(), pass_on(). */
     atomic_thread_fence(memory_order_seq_cst);
     for (uint32_t i = 0; i < dispatch->view.lane_words; i++)
         if (atomic_load_explicit(&control->search[i], memory_order_relaxed) != 0)
@@ -161,6 +163,7 @@ uint64_t brood__dispatch_take_finished(struct dispatch *dispatch, uint32_t word)
     if (atomic_load_explicit(finished, memory_order_relaxed) == 0)
         return 0;
     bits = atomic_exchange_explicit(finished, 0, memory_order_seq_cst);
+    /* Between the bits and done_tail; the other side is in tell_owner(). */
     atomic_thread_fence(memory_order_seq_cst);
     if (word == dispatch->view.shape.lanes / 64)
         bits &= ((uint64_t)1 << (dispatch->view.shape.lanes % 64)) - 1;
@@ -216,6 +219,7 @@ bool brood__dispatch_kill(struct dispatch *dispatch, uint32_t lane, uint32_t slo
     uint64_t id = brood__dispatch_id(dispatch, slot);
 
     atomic_store_explicit(&l->kill_request, id, memory_order_release);
+    /* Between our request and what it runs; the other side is in brood__lane_start(). */
     atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load_explicit(&l->running, memory_order_acquire) == id)
         return true;
@@ -243,6 +247,14 @@ void brood__lane_reset(struct dispatch *dispatch, uint32_t lane)
     atomic_store(&l->mail_head, 0);
     atomic_store(&l->mail_tail, 0);
     dispatch->done_heads[lane] = 0;
+}
+
+/* All of them, whether there is work or not: who passes a wake on takes the sleeper's idle bit
+ * first, so if it died then, the sleeper is never picked again. Awake, it sets its bit anew. */
+void brood__dispatch_heal(struct dispatch_view *view)
+{
+    for (uint32_t lane = 0; lane < view->shape.lanes; lane++)
+        brood__lane_wake(view, lane);
 }
 
 bool brood__lane_mail(struct dispatch_view *view, uint32_t lane, uint64_t offset)

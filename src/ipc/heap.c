@@ -13,7 +13,7 @@
  * have room form a list per class; one empty slab may stay in it, others go back as warm chunks.
  *
  * Pages are committed before anybody gets their address, in steps that double, so the usual take
- * makes no call. Chunks given back stay committed up to a mark (see warm_max()), above which the
+ * makes no call. Chunks given back stay committed up to a mark (see settle()), above which the
  * oldest are punched.
  *
  * What always holds
@@ -54,7 +54,8 @@ struct slab {
 
 struct heap {
     uint64_t used, bytes_max;
-    uint64_t small_max; /* larger blocks are runs of chunks */
+    uint64_t peak, last_peak; /* of used: in this burst, slowly forgotten, and in the last one */
+    uint64_t small_max;       /* larger blocks are runs of chunks */
     struct slab *room[CLASS_COUNT];
     struct chunks chunks;
 };
@@ -131,9 +132,41 @@ static bool fits(const struct heap *heap, uint64_t size)
            (heap->used < heap->bytes_max && size <= heap->bytes_max - heap->used);
 }
 
-static uint64_t warm_max(const struct heap *heap)
+static void count(struct heap *heap, uint64_t size)
 {
-    return WARM_BYTES + heap->used / 4;
+    heap->used += size;
+    if (heap->used > heap->peak)
+        heap->peak = heap->used;
+}
+
+/* How much a heap that has just run empty keeps warm: what two large bursts in a row needed, as
+ * there may be a third. A single one leaves nothing but the usual. */
+static uint64_t end_burst(struct heap *heap)
+{
+    uint64_t keep = heap->peak < heap->last_peak ? heap->peak : heap->last_peak;
+
+    if (heap->peak > WARM_BYTES) {
+        heap->last_peak = heap->peak;
+    } else {
+        heap->last_peak -= heap->last_peak >> 8;
+        keep = heap->last_peak;
+    }
+    heap->peak = 0;
+    return keep;
+}
+
+/* After chunks came back: punches what nobody will want soon. In the middle of a burst all that
+ * it has needed may be wanted again; that it ever needed so much is forgotten over thousands of
+ * calls, for which the eighth makes up. */
+static void settle(struct heap *heap)
+{
+    uint64_t usual = WARM_BYTES + heap->used / 4;
+    uint64_t keep;
+
+    heap->peak -= (heap->peak - heap->used) >> 12;
+    keep = heap->used == 0 ? end_burst(heap) : heap->peak - heap->used;
+    keep += keep / 8;
+    brood__chunks_trim(&heap->chunks, keep > usual ? keep : usual);
 }
 
 static void room_add(struct heap *heap, struct slab *slab)
@@ -196,7 +229,7 @@ static int run_take(struct heap *heap, uint32_t count, uint64_t len, uint32_t *o
     }
     if (r < 0) {
         brood__chunks_give(chunks, first);
-        brood__chunks_trim(chunks, warm_max(heap));
+        settle(heap);
         return r;
     }
     *out_first = first;
@@ -292,7 +325,7 @@ static int take_small(struct heap *heap, uint64_t len, uint64_t *out_offset)
     slab->link[block] = IN_USE;
     if (++slab->used == slab->capacity)
         room_remove(heap, slab);
-    heap->used += slab->size;
+    count(heap, slab->size);
     *out_offset = brood__chunks_offset(&heap->chunks, slab->chunk) + (uint64_t)block * slab->size;
     return 0;
 }
@@ -319,10 +352,13 @@ static void give_small(struct heap *heap, struct slab *slab, uint64_t inside)
     slab->link[block] = slab->free;
     slab->free = (uint16_t)block;
     heap->used -= slab->size;
-    if (--slab->used == 0 && (slab->next != NULL || slab->prev != NULL)) {
+    if (--slab->used > 0)
+        return;
+    if (slab->next != NULL || slab->prev != NULL)
         slab_free(heap, slab);
-        brood__chunks_trim(&heap->chunks, warm_max(heap));
-    }
+    else if (heap->used > 0)
+        return;
+    settle(heap);
 }
 
 /* ---- all blocks ---- */
@@ -344,7 +380,7 @@ static int take_large(struct heap *heap, uint64_t len, uint64_t *out_offset)
         return r == -EAGAIN && heap->used == 0 ? -ENOMEM : r;
     chunks->table[first].owner = NULL;
     chunks->table[first].len = size;
-    heap->used += size;
+    count(heap, size);
     *out_offset = brood__chunks_offset(chunks, first);
     return 0;
 }
@@ -371,8 +407,11 @@ void brood__heap_give(struct heap *heap, uint64_t offset)
     }
     assert(inside == 0);
     heap->used -= run->len;
+    /* It may have been a slab, with more pages than the block needed. */
+    if (run->committed - run->len > run->len / 4)
+        brood__chunks_shrink(&heap->chunks, run->head, run->len);
     brood__chunks_give(&heap->chunks, run->head);
-    brood__chunks_trim(&heap->chunks, warm_max(heap));
+    settle(heap);
 }
 
 bool brood__heap_has(const struct heap *heap, uint64_t offset, uint64_t len, uint64_t *out_start)

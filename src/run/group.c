@@ -95,6 +95,14 @@ size_t brood_group_room(const brood_group *group)
     return room;
 }
 
+/* The event stays readable while next would not wait. */
+static void settle_event(struct brood_group *group)
+{
+    brood__event_clear(group->event);
+    if (group->untaken == 0 || ready(group) != NULL)
+        brood__event_ring(group->event);
+}
+
 int brood_group_submit(brood_group *group, brood_task_fn *fn, const void *in, size_t in_len,
                        const brood_task_options *options)
 {
@@ -108,7 +116,13 @@ int brood_group_submit(brood_group *group, brood_task_fn *fn, const void *in, si
         return -EINVAL;
     if (group->options.window != 0 && brood_group_room(group) == 0)
         return -EAGAIN;
-    return brood__pool_submit(group->pool, &submission, NULL);
+    r = brood__pool_submit(group->pool, &submission, NULL);
+    if (r == 0 && group->event >= 0) {
+        pool_lock(group->pool);
+        settle_event(group); /* it was readable while the group was empty */
+        pool_unlock(group->pool);
+    }
+    return r;
 }
 
 static void drop_taken(struct brood_group *group)
@@ -116,14 +130,6 @@ static void drop_taken(struct brood_group *group)
     if (group->taken != NULL)
         brood__future_release(group->pool, group->taken);
     group->taken = NULL;
-}
-
-/* The event stays readable while next would not wait. */
-static void settle_event(struct brood_group *group)
-{
-    brood__event_clear(group->event);
-    if (group->untaken == 0 || ready(group) != NULL)
-        brood__event_ring(group->event);
 }
 
 int brood_group_next(brood_group *group, int64_t timeout_ms, const brood_result **out_result)

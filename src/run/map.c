@@ -155,6 +155,17 @@ static bool over_for_good(const struct map_run *run, const struct ending *ending
     return ending->cause == BROOD_CANCELLED || ending->cause == BROOD_LOST || run->cancelled;
 }
 
+/* Publishes and wakes a lane: the one that brought it back may sleep by now. */
+static void go_on(struct brood_pool *pool, uint32_t slot)
+{
+    int lane;
+
+    brood__task_publish(pool, slot);
+    lane = brood__dispatch_wake_pick(&pool->dispatch);
+    if (lane >= 0)
+        brood__lane_wake(&pool->dispatch.view, (uint32_t)lane);
+}
+
 void brood__map_chunk_ended(struct brood_pool *pool, uint32_t slot, const struct ending *ending)
 {
     struct task *task = &pool->tasks[slot];
@@ -172,14 +183,16 @@ void brood__map_chunk_ended(struct brood_pool *pool, uint32_t slot, const struct
         task->attempt = 0;
     }
     task->stop = 0;
-    if (!well && ending->cause != BROOD_PENDING && !again(run, task, ending))
+    if (!well && ending->cause != BROOD_PENDING && !again(run, task, ending)) {
         fail_items(run, slot, items ? 1 : task->count, ending);
+        task->attempt = 0;
+    }
     brood__free(ending->report);
     if (task->count > 0 && over_for_good(run, ending))
         fail_items(run, slot, task->count, run->cancelled ? &cancelled : ending);
     pool->succeeded += task->count == 0;
     if (task->count > 0)
-        brood__task_publish(pool, slot);
+        go_on(pool, slot);
     else
         finish_chunk(run, slot);
 }
@@ -254,7 +267,7 @@ static int emit(struct map_run *run)
     size_t items = chunk_items(run);
     uint32_t slot = brood__task_take(pool);
     struct task *task;
-    int r, lane;
+    int r;
 
     if (slot == NO_SLOT)
         return pool->in_flight == 0 ? -ENOMEM : -EAGAIN;
@@ -280,10 +293,7 @@ static int emit(struct map_run *run)
     run->outstanding++;
     pool->submitted++;
     brood__task_watch(pool, slot);
-    brood__task_publish(pool, slot);
-    lane = brood__dispatch_wake_pick(&pool->dispatch);
-    if (lane >= 0)
-        brood__lane_wake(&pool->dispatch.view, (uint32_t)lane);
+    go_on(pool, slot);
     return 0;
 }
 

@@ -507,6 +507,7 @@ void brood_pool_free(brood_pool *pool)
     if (pool->dispatch.entries != NULL)
         end_rest(pool);
     pool->broken = BROOD_ECLOSED;
+    pool->magic = 0; /* the handle is gone, though futures and groups may keep the memory */
     pool->public_event = brood__fd_close(pool->public_event);
     pool->refs--;
     brood__pool_unref_unlock(pool);

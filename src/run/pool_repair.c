@@ -53,20 +53,26 @@ void brood__worker_ask(struct brood_pool *pool, uint32_t lane)
     brood__supervisor_poke(pool, worker->born_due);
 }
 
-/* A birth came to nothing. */
-static void birth_failed(struct brood_pool *pool, uint32_t lane, int error)
+/* After a pause that grows with the number of failures. */
+static void ask_later(struct brood_pool *pool, uint32_t lane)
 {
     struct worker *worker = &pool->workers[lane];
 
+    worker->born_due = now_ns() + ((int64_t)BIRTH_PAUSE_NS
+                                   << (pool->failed_births < 9 ? pool->failed_births : 9));
+    brood__supervisor_poke(pool, worker->born_due);
+}
+
+/* A birth came to nothing. */
+static void birth_failed(struct brood_pool *pool, uint32_t lane, int error)
+{
     pool->failed_births++;
     pool->birth_error = error;
     if (pool->failed_births >= BIRTHS_FAILED_MAX && pool->alive == 0) {
         brood__pool_break(pool, error);
         return;
     }
-    worker->born_due = now_ns() + ((int64_t)BIRTH_PAUSE_NS
-                                   << (pool->failed_births < 9 ? pool->failed_births : 9));
-    brood__supervisor_poke(pool, worker->born_due);
+    ask_later(pool, lane);
 }
 
 static void forget_life(struct brood_pool *pool, uint32_t lane)
@@ -214,11 +220,7 @@ static void end_life(struct brood_pool *pool, uint32_t lane, const struct zygote
 /* The dead may have swallowed a wake that was meant for work or for a waiter. */
 static void heal_wakes(struct brood_pool *pool)
 {
-    struct dispatch_view *view = &pool->dispatch.view;
-
-    for (uint32_t lane = 0; lane < view->shape.lanes; lane++)
-        if (brood__dispatch_has_ready(view))
-            brood__lane_wake(view, lane);
+    brood__dispatch_heal(&pool->dispatch.view);
     brood__pool_wake_waiters(pool);
 }
 
@@ -233,6 +235,7 @@ static void worker_died(struct brood_pool *pool, uint32_t lane, const struct zyg
 {
     struct lane *l = &pool->dispatch.view.lanes[lane];
     uint32_t state, open_error;
+    bool watched = pool->workers[lane].pidfd >= 0; /* else it was sent away for that */
     bool in_order = WIFEXITED(event->status) && WEXITSTATUS(event->status) == 0;
 
     look_at_lane(pool, lane);
@@ -246,8 +249,10 @@ static void worker_died(struct brood_pool *pool, uint32_t lane, const struct zyg
         birth_failed(pool, lane, (int)open_error < 0 ? (int)open_error : BROOD_ECRASHED);
     else if (state == LANE_EMPTY)
         birth_failed(pool, lane, BROOD_ECRASHED);
-    else
+    else if (watched)
         brood__worker_ask(pool, lane);
+    else
+        ask_later(pool, lane);
     heal_wakes(pool);
 }
 

@@ -194,10 +194,8 @@ int brood__server_make(const struct zygote_setup *setup, int *out_pidfd, struct 
     r = start_and_ask(setup, out_pidfd);
     if (r == 0) {
         *out_map = brood__code_map_copy(server.map);
-        if (*out_map == NULL) {
-            *out_pidfd = brood__fd_close(*out_pidfd);
+        if (*out_map == NULL)
             r = -ENOMEM;
-        }
     }
     brood__own_unlock(&server.lock);
     return r == -EPIPE ? -EAGAIN : r;

@@ -286,18 +286,18 @@ static bool run_task(struct worker_self *worker, uint32_t index)
 
 static int open_worker(struct worker_self *worker)
 {
-    int (*open)(const void *, void **) =
+    int (*opens)(const void *, void **) =
         (int (*)(const void *, void **))(uintptr_t)worker->birth.open;
 
-    return open == NULL ? 0 : open(worker->context, &worker->state);
+    return opens == NULL ? 0 : opens(worker->context, &worker->state);
 }
 
 static void close_worker(struct worker_self *worker)
 {
-    void (*close)(void *) = (void (*)(void *))(uintptr_t)worker->birth.close;
+    void (*closes)(void *) = (void (*)(void *))(uintptr_t)worker->birth.close;
 
-    if (close != NULL)
-        close(worker->state);
+    if (closes != NULL)
+        closes(worker->state);
 }
 
 /* The pool's memory: mapped already in a copy of the caller, else by the descriptors. */

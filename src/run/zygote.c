@@ -32,12 +32,37 @@
 #include <errno.h>
 #include <poll.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 enum { STOP_GRACE_MS = 6000, STOP_LAST_MS = 2000 };
+
+/* ---- ending ---- */
+
+static bool await_death(int pidfd, int64_t deadline)
+{
+    struct pollfd fd = {.fd = pidfd, .events = POLLIN};
+
+    return brood__fd_wait(&fd, 1, deadline) > 0;
+}
+
+static void end_one(int pidfd, int64_t grace_ms)
+{
+    if (pidfd < 0)
+        return;
+    (void)brood__pidfd_signal(pidfd, SIGCONT); /* it cannot clean up while it is stopped */
+    if (!await_death(pidfd, deadline_in(grace_ms))) {
+        (void)brood__pidfd_signal(pidfd, SIGKILL);
+        (void)await_death(pidfd, deadline_in(STOP_LAST_MS));
+    }
+    if (await_death(pidfd, 0))
+        (void)brood__pidfd_reap(pidfd);
+    brood__private_remove(pidfd);
+    brood__fd_close(pidfd);
+}
 
 /* ---- starting ---- */
 
@@ -71,15 +96,25 @@ static int fork_here(struct launch *launch, bool allow_threads)
     sigset_t mask;
     int r;
 
-    launch->map = brood__code_map_new();
-    if (launch->map == NULL)
-        return -ENOMEM;
+    /* The child of a single one is as new as the map would be: its functions are where they are
+     * here. */
+    if (!launch->setup.single) {
+        launch->map = brood__code_map_new();
+        if (launch->map == NULL)
+            return -ENOMEM;
+    }
     r = brood__mask_block_all(&mask);
     if (r < 0)
         return r;
     BROOD_MARK("caller before fork");
     r = brood__fork_guarded(allow_threads);
     return become_or_watch(launch, r, &mask);
+}
+
+static int fork_there(struct launch *launch)
+{
+    (void)fflush(NULL); /* what was printed before stands before what the children print */
+    return brood__server_make(&launch->setup, &launch->first, &launch->map);
 }
 
 static int await_hello(const struct launch *launch, struct zygote_hello *hello, int *out_pidfd)
@@ -101,17 +136,13 @@ static int await_hello(const struct launch *launch, struct zygote_hello *hello, 
     return hello->containment == BROOD_CONTAIN_NAMESPACE && count == 0 ? -EMFILE : 0;
 }
 
-/* Shuts the channel, so that whoever has the other end ends. */
+/* Shuts the channel, so that whoever has the other end ends, and waits for that. */
 static void abandon(struct launch *launch)
 {
     brood__channel_shutdown(launch->our_end);
+    end_one(launch->first, STOP_GRACE_MS);
     launch->our_end = brood__fd_close(launch->our_end);
-    if (launch->first >= 0) {
-        (void)brood__pidfd_signal(launch->first, SIGCONT);
-        (void)brood__pidfd_signal(launch->first, SIGKILL);
-        (void)brood__pidfd_reap(launch->first);
-    }
-    launch->first = brood__fd_close(launch->first);
+    launch->first = -1;
     brood__code_map_free(launch->map);
     launch->map = NULL;
 }
@@ -143,9 +174,8 @@ static int try_start(struct zygote *zygote, struct launch *launch,
         return r;
     launch->our_end = ends[0];
     launch->setup.channel = ends[1];
-    r = options->start == BROOD_START_FORKSERVER
-            ? brood__server_make(&launch->setup, &launch->first, &launch->map)
-            : fork_here(launch, options->allow_threads);
+    r = options->start == BROOD_START_FORKSERVER ? fork_there(launch)
+                                                 : fork_here(launch, options->allow_threads);
     brood__fd_close(ends[1]);
     if (r == 0)
         r = await_hello(launch, &hello, &pidfd);
@@ -268,28 +298,6 @@ int brood__zygote_function(const struct zygote *zygote, uintptr_t fn, uintptr_t 
 
 /* ---- stopping ---- */
 
-static bool await_death(int pidfd, int64_t deadline)
-{
-    struct pollfd fd = {.fd = pidfd, .events = POLLIN};
-
-    return brood__fd_wait(&fd, 1, deadline) > 0;
-}
-
-static void end_one(int pidfd, int64_t grace_ms)
-{
-    if (pidfd < 0)
-        return;
-    (void)brood__pidfd_signal(pidfd, SIGCONT); /* it cannot clean up while it is stopped */
-    if (!await_death(pidfd, deadline_in(grace_ms))) {
-        (void)brood__pidfd_signal(pidfd, SIGKILL);
-        (void)await_death(pidfd, deadline_in(STOP_LAST_MS));
-    }
-    if (await_death(pidfd, 0))
-        (void)brood__pidfd_reap(pidfd);
-    brood__private_remove(pidfd);
-    brood__fd_close(pidfd);
-}
-
 void brood__zygote_stop(struct zygote *zygote)
 {
     int saved = errno;
@@ -305,4 +313,13 @@ void brood__zygote_stop(struct zygote *zygote)
     }
     *zygote = ZYGOTE_NONE;
     errno = saved;
+}
+
+void brood__zygote_drop(struct zygote *zygote)
+{
+    brood__fd_close(zygote->channel);
+    brood__fd_close(zygote->pidfd);
+    brood__fd_close(zygote->outer);
+    brood__code_map_free(zygote->map);
+    *zygote = ZYGOTE_NONE;
 }

@@ -100,6 +100,8 @@ int brood__zygote_function(const struct zygote *zygote, uintptr_t fn, uintptr_t 
 /* Ends it and everything below it at once, waits for its death (bounded), reaps it, releases all.
  * ZYGOTE_NONE is fine. errno is preserved. */
 void brood__zygote_stop(struct zygote *zygote);
+/* In a forked child, whose zygote it is not: closes and releases the copies only. */
+void brood__zygote_drop(struct zygote *zygote);
 
 /* Child side: what a newborn runs. The return value is its exit status; they may not return. */
 int brood__worker_main(const struct zygote_birth *birth, const int *fds, unsigned fd_count,

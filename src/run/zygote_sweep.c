@@ -27,7 +27,7 @@
 #include <poll.h>
 #include <sys/wait.h>
 
-enum { SWEEP_MS = 2000, END_MS = 5000 };
+enum { SWEEP_MS = 2000, END_MS = 5000, LIST_ATTEMPTS = 3 };
 
 void brood__nest_free_slot(struct nest *nest, unsigned slot)
 {
@@ -51,6 +51,11 @@ struct hunt {
     unsigned found;
 };
 
+static bool is_shortage(int error)
+{
+    return error == -EMFILE || error == -ENFILE || error == -ENOMEM;
+}
+
 static void hunt_one(pid_t listed, void *context)
 {
     struct hunt *hunt = context;
@@ -58,6 +63,8 @@ static void hunt_one(pid_t listed, void *context)
 
     if (hunt->nest->setup.containment == BROOD_CONTAIN_NAMESPACE)
         pid = brood__proc_inner_pid(listed);
+    if (is_shortage(pid))
+        hunt->found++;
     if (pid <= 0 || find(hunt->nest, pid) != NULL)
         return;
     (void)brood__kill(pid, SIGKILL);
@@ -94,11 +101,16 @@ static void await_death(struct nest *nest, int64_t deadline)
 static void sweep(struct nest *nest, int64_t limit_ms)
 {
     int64_t deadline = deadline_in(limit_ms);
+    unsigned failures = 0;
+    int r;
 
     if (nest->setup.containment == BROOD_CONTAIN_CHILD)
         return;
-    while (hunt_strangers(nest) > 0 && left_ns(deadline) > 0)
+    while ((r = hunt_strangers(nest)) != 0 && left_ns(deadline) > 0) {
+        if (r < 0 && (!is_shortage(r) || ++failures == LIST_ATTEMPTS))
+            return;
         await_death(nest, deadline_in(10) < deadline ? deadline_in(10) : deadline);
+    }
 }
 
 /* ---- registered children ---- */

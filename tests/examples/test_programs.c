@@ -185,7 +185,8 @@ TEST(hello_loses_one_word_of_five)
     CHECK_STR(run.out, "fig: 3\npear: 4\n"
                        "word 2: crashed: ended by a signal, or by exit() inside a task\n"
                        "apricot: 7\nplum: 4\n");
-    CHECK_STR(run.error, "");
+    if (!TEST_ASAN && !TEST_TSAN) /* they have a word to say about strlen(NULL) */
+        CHECK_STR(run.error, "");
     CHECK_EQ(run.status, 0);
 }
 
@@ -219,7 +220,7 @@ TEST(pool_runs_five_tasks_in_four_processes)
         snprintf(pattern, sizeof pattern, "Run task %d \\(([0-9]+)\\)\\.\\.\\.", i);
         size_t begin = find(lines, 12, 2, pattern);
         pid[i] = number_in(lines[begin], pattern);
-        snprintf(pattern, sizeof pattern, "Task %d runs [0-2]\\.[0-9][0-9] seconds\\.", i);
+        snprintf(pattern, sizeof pattern, "Task %d runs [0-3]\\.[0-9][0-9] seconds\\.", i);
         CHECK(find(lines, 12, 2, pattern) > begin);
     }
     size_t first_end = find(lines, 12, 2, "Task . runs .* seconds\\.");
@@ -411,8 +412,8 @@ TEST(demo_into_a_pipe_is_plain_and_ends_well)
     size_t count = cut(run.out, lines);
     find(lines, count, 0, "  done +22   0\\.3 kB, 40 lines, 60 words");
     find(lines, count, 0, "  crashed +8");
-    find(lines, count, 0, " +3 . a length field that lies +SIGSEGV in box_text.*");
-    find(lines, count, 0, " +2 . a node of no known kind +SIGABRT.*");
+    find(lines, count, 0, " +3 .+ a length field that lies +SIGSEGV in box_text.*");
+    find(lines, count, 0, " +2 .+ a node of no known kind +SIGABRT.*");
     find(lines, count, 0, "  timed out +2");
     find(lines, count, 0, "  out of memory +2");
     find(lines, count, 0, "  pool of [0-9]+ .* times as fast.*");

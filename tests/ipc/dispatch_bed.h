@@ -46,6 +46,8 @@ struct bed {
     uint32_t task_of[BED_SLOTS_MAX]; /* NO_SLOT: the slot is free */
     uint64_t killed_id;              /* the task that a kill was confirmed for, or 0 */
     bool broken;
+    bool is_quick; /* quick_lane takes what a repair queues again before its end */
+    uint32_t quick_lane;
 };
 
 static inline size_t bed_len(struct dispatch_shape shape)
@@ -159,43 +161,6 @@ static inline void bed_revoke(struct bed *bed, uint32_t slot)
         bed_end(bed, slot, BED_REVOKED);
 }
 
-/* Whether the task in SLOT died with its lane, which said that it runs RUNNING: not if the lane
- * was parked before it by a kill that was for another one. */
-static inline bool bed_died_with(const struct bed *bed, uint32_t slot, uint32_t running)
-{
-    return slot == running && (bed->killed_id == 0 ||
-                               bed->killed_id == brood__dispatch_id(&bed->dispatch, slot));
-}
-
-/* The process of LANE is dead. A task that it had begun died with it; one that it had only
- * claimed must not have begun. */
-static inline void bed_repair(struct bed *bed, uint32_t lane)
-{
-    uint32_t running;
-
-    bed_drain_lane(bed, lane);
-    CHECK(!bed->broken);
-    running = brood__dispatch_running(&bed->dispatch, lane);
-    for (uint32_t slot = 0; slot < bed->shape.slots; slot++) {
-        uint32_t task = bed->task_of[slot];
-
-        if (task == NO_SLOT || brood__dispatch_lane_of(&bed->dispatch, slot) != (int)lane)
-            continue;
-        if (bed_died_with(bed, slot, running)) {
-            brood__dispatch_take_back(&bed->dispatch, slot);
-            bed_end(bed, slot, BED_CRASHED);
-            continue;
-        }
-        brood__dispatch_take_back(&bed->dispatch, slot);
-        CHECK_EQ(atomic_load(&bed->witness->began[task]), 0);
-        bed->tasks[task].queued++;
-        CHECK(brood__dispatch_publish(&bed->dispatch, slot, 1));
-    }
-    bed->killed_id = 0;
-    brood__lane_reset(&bed->dispatch, lane);
-    brood__dispatch_heal(&bed->dispatch.view);
-}
-
 /* ---- a lane ---- */
 
 /* What a task function does. */
@@ -229,6 +194,47 @@ static inline void bed_do_all(struct bed *bed, uint32_t lane)
     bed_drain(bed);
 }
 
+/* ---- a death ---- */
+
+/* Whether the task in SLOT died with its lane, which said that it runs RUNNING: not if the lane
+ * was parked before it by a kill that was for another one. */
+static inline bool bed_died_with(const struct bed *bed, uint32_t slot, uint32_t running)
+{
+    return slot == running &&
+           (bed->killed_id == 0 || bed->killed_id == brood__dispatch_id(&bed->dispatch, slot));
+}
+
+/* The process of LANE is dead. A task that it had begun died with it; one that it had only
+ * claimed must not have begun. */
+static inline void bed_repair(struct bed *bed, uint32_t lane)
+{
+    uint32_t running;
+
+    bed_drain_lane(bed, lane);
+    CHECK(!bed->broken);
+    running = brood__dispatch_running(&bed->dispatch, lane);
+    for (uint32_t slot = 0; slot < bed->shape.slots; slot++) {
+        uint32_t task = bed->task_of[slot];
+
+        if (task == NO_SLOT || brood__dispatch_lane_of(&bed->dispatch, slot) != (int)lane)
+            continue;
+        if (bed_died_with(bed, slot, running)) {
+            brood__dispatch_take_back(&bed->dispatch, slot);
+            bed_end(bed, slot, BED_CRASHED);
+            continue;
+        }
+        brood__dispatch_take_back(&bed->dispatch, slot);
+        CHECK_EQ(atomic_load(&bed->witness->began[task]), 0);
+        bed->tasks[task].queued++;
+        CHECK(brood__dispatch_publish(&bed->dispatch, slot, 1));
+    }
+    bed->killed_id = 0;
+    brood__lane_reset(&bed->dispatch, lane);
+    if (bed->is_quick)
+        bed_do_all(bed, bed->quick_lane);
+    brood__dispatch_heal(&bed->dispatch.view);
+}
+
 /* ---- the questions ---- */
 
 /* Each task ended once, and began no more often than it should. */
@@ -241,7 +247,8 @@ static inline void bed_check_ends(const struct bed *bed)
         if (t->ends != 1)
             FAIL("task %u ended %u times, was queued %u times and begun %u times", task, t->ends,
                  t->queued, began);
-        if ((t->end == BED_DONE && began != 1) || (t->end == BED_REVOKED && began != 0) || began > 1)
+        if ((t->end == BED_DONE && began != 1) || (t->end == BED_REVOKED && began != 0) ||
+            began > 1)
             FAIL("task %u began %u times and ended as %d", task, began, (int)t->end);
     }
 }

@@ -278,11 +278,36 @@ TEST(memory_that_nobody_uses_goes_back)
     CHECK(resident() >= 300 * MIB);
     model_give_all();
     CHECK(resident() <= 70 * MIB);
+    bed_clear();
+    bed_make(MIB, 16 * GIB, 16 * GIB);
     for (unsigned i = 0; i < 2000; i++)
         CHECK_OK(model_take(100 * KIB));
-    CHECK(resident() >= 200 * MIB);
+    CHECK(resident() >= 195 * MIB);
     model_give_all();
-    CHECK(resident() <= 80 * MIB);
+    CHECK(resident() <= 70 * MIB);
+    bed_clear();
+}
+
+static void burst(unsigned count, uint64_t len)
+{
+    for (unsigned i = 0; i < count; i++)
+        CHECK_OK(model_take(len));
+    model_give_all();
+}
+
+TEST(bursts_that_come_again_find_their_memory_warm)
+{
+    bed_make(MIB, 16 * GIB, 16 * GIB);
+    burst(20, 8 * MIB);
+    CHECK(resident() <= 70 * MIB);
+    burst(20, 8 * MIB);
+    CHECK(resident() >= 150 * MIB);
+    for (unsigned i = 0; i < 2000; i++) { /* but not for ever */
+        burst(1, 8 * MIB);
+        if (resident() <= 70 * MIB)
+            break;
+    }
+    CHECK(resident() <= 70 * MIB);
     bed_clear();
 }
 

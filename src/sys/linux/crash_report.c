@@ -10,8 +10,9 @@
  * there: the dead one's map tells which byte of which file it was, and our own map where we have
  * the same. So modules may lie elsewhere here (a fork server's workers), and nothing the record
  * says is used as an address or opened as a file: unwinding reads the tables of our own modules,
- * and names come from our own files. A module that only the dead process had is still named,
- * with an offset, but nobody unwinds through it except by frame pointers.
+ * and names come from our own files. A module that only
+ * the dead process had is still named, with an offset; through it, as through all code without
+ * tables, the way up is guessed, and what was found by searching the stack is marked with "?".
  *
  * Everything in the record may be garbage, and may change while it is read: the head is copied
  * once, its lengths are cut to what there is, and then stack and map are copied. Wrong data make
@@ -38,7 +39,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { FRAMES_MAX = 32, TEXT_SIZE = 16 << 10, MODULE_NAME_MAX = 64, OWN_MAPS_MAX = 4 << 20 };
+enum {
+    RANGES_MAX = 256,
+    FRAMES_MAX = 32,
+    TEXT_SIZE = 16 << 10,
+    MODULE_NAME_MAX = 64,
+    OWN_MAPS_MAX = 4 << 20
+};
 
 /* A frame, as it is written. */
 struct place {
@@ -46,6 +53,11 @@ struct place {
     uint64_t vaddr;              /* of pc, as the module's file counts; 0: unknown */
     struct mapping theirs, ours; /* path_len 0: none */
     bool is_exact;               /* pc is where it was, not where a call returns to */
+    bool is_guess;               /* found by searching the stack */
+};
+
+struct range {
+    uint64_t start, end;
 };
 
 struct scene {
@@ -55,6 +67,8 @@ struct scene {
     struct place places[FRAMES_MAX];
     struct symbol symbols[FRAMES_MAX];
     unsigned count;
+    struct range code[RANGES_MAX]; /* of files in the dead process */
+    unsigned code_count;
     bool is_cut; /* there were more frames */
     char *text;
     size_t len;
@@ -208,33 +222,79 @@ static uint64_t locate(const struct scene *scene, struct place *place)
 
 /* ---- the frames ---- */
 
-static bool go_up(const struct scene *scene, struct unwind_frame *frame, uint64_t here,
-                  unsigned depth)
+static void find_code(struct scene *scene)
 {
-    if (here != 0 && brood__unwind_by_tables(frame, here, &scene->stack))
+    struct mappings mappings = scene->theirs.at == scene->theirs.end ? scene->ours : scene->theirs;
+    struct mapping mapping;
+
+    while (scene->code_count < RANGES_MAX && brood__mapping_next(&mappings, &mapping))
+        if (mapping.is_code && mapping.inode != 0)
+            scene->code[scene->code_count++] =
+                (struct range){.start = mapping.start, .end = mapping.end};
+}
+
+struct guess {
+    struct unwind_guess base;
+    const struct scene *scene;
+};
+
+/* Code that we have is looked at; for other code it is enough to be code. */
+static bool is_return(const struct unwind_guess *base, uint64_t pc)
+{
+    const struct scene *scene = ((const struct guess *)base)->scene;
+    struct place place = {.pc = pc};
+    bool is_code = false;
+    uint64_t here;
+
+    for (unsigned i = 0; i < scene->code_count; i++)
+        is_code = is_code || (pc > scene->code[i].start && pc <= scene->code[i].end);
+    if (!is_code)
+        return false;
+    here = locate(scene, &place);
+    return here == 0 || brood__unwind_after_call(here + 1);
+}
+
+/* Makes FRAME, that of PLACE, the one of its caller. */
+static bool go_up(const struct scene *scene, struct unwind_frame *frame, const struct place *place,
+                  uint64_t here, bool *out_is_guess)
+{
+    const struct guess guess = {{.is_return = is_return, .stack = &scene->stack}, scene};
+    enum unwind_result result = UNWIND_NO_TABLES;
+
+    *out_is_guess = false;
+    if (here != 0)
+        result = brood__unwind_by_tables(frame, here, &scene->stack);
+    if (result != UNWIND_NO_TABLES)
+        return result == UNWIND_STEP;
+    if (place->is_exact && place->theirs.path_len == 0 &&
+        brood__unwind_bad_call(frame, &guess.base))
         return true;
-    if (depth == 0 && here == 0 && scene->places[0].theirs.path_len == 0)
-        return brood__unwind_bad_call(frame, &scene->stack);
-    return brood__unwind_by_pointers(frame, &scene->stack);
+    if (brood__unwind_by_pointers(frame, &guess.base))
+        return true;
+    *out_is_guess = true;
+    return brood__unwind_by_search(frame, &guess.base);
 }
 
 static void find_places(struct scene *scene)
 {
     struct unwind_frame frame = {.known = ~(uint64_t)0, .is_signal = true};
+    bool is_guess = false;
 
     if (!UNWIND_KNOWN || !scene->head.has_registers)
         return;
+    find_code(scene);
     memcpy(frame.registers, scene->head.registers, sizeof frame.registers);
     while (scene->count < FRAMES_MAX) {
         struct place *place = &scene->places[scene->count];
         uint64_t here;
 
-        *place = (struct place){.pc = frame.registers[UNWIND_PC], .is_exact = frame.is_signal};
+        *place = (struct place){
+            .pc = frame.registers[UNWIND_PC], .is_exact = frame.is_signal, .is_guess = is_guess};
         if (place->pc == 0 && scene->count > 0)
             return;
         here = locate(scene, place);
         scene->count++;
-        if (!go_up(scene, &frame, here, scene->count - 1))
+        if (!go_up(scene, &frame, place, here, &is_guess))
             return;
     }
     scene->is_cut = true;
@@ -303,7 +363,7 @@ static void add_place(struct scene *scene, unsigned index)
         add(scene, "  %s+0x%" PRIx64, module, place->vaddr);
     else
         add(scene, "  in no file");
-    add(scene, "\n");
+    add(scene, place->is_guess ? "  ?\n" : "\n");
 }
 
 /* ---- the report ---- */

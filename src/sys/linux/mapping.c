@@ -35,13 +35,13 @@ static bool read_number(struct mappings *line, unsigned base, char after, uint64
     return true;
 }
 
-static bool skip_word(struct mappings *line)
+/* "r-xp " */
+static bool read_rights(struct mappings *line, bool *out_is_code)
 {
-    while (line->at < line->end && *line->at != ' ')
-        line->at++;
-    if (line->at == line->end)
+    if (line->end - line->at < 5 || line->at[4] != ' ')
         return false;
-    line->at++;
+    *out_is_code = line->at[2] == 'x';
+    line->at += 5;
     return true;
 }
 
@@ -50,7 +50,7 @@ static bool parse(struct mappings line, struct mapping *mapping)
     uint64_t major, minor;
 
     if (!read_number(&line, 16, '-', &mapping->start) ||
-        !read_number(&line, 16, ' ', &mapping->end) || !skip_word(&line) ||
+        !read_number(&line, 16, ' ', &mapping->end) || !read_rights(&line, &mapping->is_code) ||
         !read_number(&line, 16, ' ', &mapping->offset) || !read_number(&line, 16, ':', &major) ||
         !read_number(&line, 16, ' ', &minor) || !read_number(&line, 10, ' ', &mapping->inode))
         return false;

@@ -11,6 +11,7 @@ struct mapping {
     uint64_t start, end; /* addresses */
     uint64_t offset;     /* in the file */
     uint64_t device, inode;
+    bool is_code;     /* may be executed */
     const char *path; /* inside of the text, not NUL-terminated; empty: no file */
     size_t path_len;
 };

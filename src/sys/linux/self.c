@@ -332,7 +332,9 @@ static int fork_at_rest(bool allow_threads)
     int threads = allow_threads ? 1 : brood__thread_count();
     int r;
 
-    if (!allow_threads && (threads < 0 || (unsigned)threads > 1 + gate.helpers))
+    if (threads == -EMFILE || threads == -ENFILE || threads == -ENOMEM)
+        return threads;
+    if (threads < 0 || (!allow_threads && (unsigned)threads > 1 + gate.helpers))
         return BROOD_ETHREADS;
     (void)fflush(NULL);
     r = brood__fork();

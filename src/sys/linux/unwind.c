@@ -8,11 +8,13 @@
  *
  * The tables are those of the modules loaded in this process and so can be trusted as much as
  * its code; the registers and the stack cannot, they come from a process that crashed. All reads
- * of the stack go through read_stack(), which knows only the copy, and all reads of tables
+ * of the stack go through brood__unwind_read(), which knows only the copy, and all reads of tables
  * through a reader that ends with their segment. Loops are bounded by lengths.
  *
  * The tables are read inside of dl_iterate_phdr(), so that nobody unloads the module meanwhile.
  * Formats: the DWARF standard 6.4, and the LSB's chapter on exception frames. Keeps no state.
+ *
+ * Not here: code without tables (unwind_guess.c).
  */
 #include "sys/linux/unwind.h"
 
@@ -127,14 +129,6 @@ static uint64_t read_pointer(struct reader *reader, unsigned encoding, uint64_t 
     if ((encoding & 0x70) == ENCODING_PC)
         return value + base;
     return (encoding & 0x70) == ENCODING_DATA ? value + data : value;
-}
-
-static bool read_stack(const struct unwind_stack *stack, uint64_t address, uint64_t *out_value)
-{
-    if (address < stack->start || stack->len < 8 || address - stack->start > stack->len - 8)
-        return false;
-    memcpy(out_value, stack->bytes + (address - stack->start), 8);
-    return true;
 }
 
 /* ---- rules ---- */
@@ -430,7 +424,7 @@ static void evaluate_one(struct evaluation *evaluation, struct reader *reader)
     } else if (code >= 0x70 && code <= 0x8F) { /* breg0 to breg31 */
         push_register(evaluation, code - 0x70, read_signed(reader));
     } else if (code == 0x06) { /* deref */
-        if (!read_stack(evaluation->stack, pop(evaluation), &value))
+        if (!brood__unwind_read(evaluation->stack, pop(evaluation), &value))
             evaluation->bad = true;
         push(evaluation, value);
     } else if (code == 0x08) { /* const1u */
@@ -484,13 +478,13 @@ static bool apply(const struct rule *rule, unsigned number, uint64_t cfa,
     case RULE_UNDEFINED:
         return false;
     case RULE_AT_OFFSET:
-        return read_stack(stack, cfa + (uint64_t)rule->value, out_value);
+        return brood__unwind_read(stack, cfa + (uint64_t)rule->value, out_value);
     case RULE_IS_OFFSET:
         *out_value = cfa + (uint64_t)rule->value;
         return true;
     case RULE_AT_EXPRESSION:
         return evaluate(rule->expression, frame, stack, &cfa, &address) &&
-               read_stack(stack, address, out_value);
+               brood__unwind_read(stack, address, out_value);
     case RULE_IS_EXPRESSION:
         return evaluate(rule->expression, frame, stack, &cfa, out_value);
     case RULE_REGISTER:
@@ -661,7 +655,7 @@ struct search {
     struct unwind_frame *frame;
     const struct unwind_stack *stack;
     uint64_t here;
-    bool done;
+    enum unwind_result result;
 };
 
 static void step_by_table(struct search *search, struct reader segment, uint64_t header)
@@ -673,12 +667,13 @@ static void step_by_table(struct search *search, struct reader segment, uint64_t
     if (fde == 0 || !read_fde(&entry, segment, fde) ||
         search->here - entry.code_begin >= entry.code_len)
         return;
+    search->result = UNWIND_END;
     machine.address = entry.code_begin;
     if (!run(&machine, entry.initial, search->here))
         return;
     machine.initial = machine.row;
-    if (run(&machine, entry.program, search->here))
-        search->done = step(&machine, search->frame, search->stack);
+    if (run(&machine, entry.program, search->here) && step(&machine, search->frame, search->stack))
+        search->result = UNWIND_STEP;
 }
 
 static bool holds(const ElfW(Phdr) * part, uint64_t base, uint64_t address)
@@ -714,44 +709,11 @@ static int visit_module(struct dl_phdr_info *info, size_t size, void *context)
     return 1;
 }
 
-bool brood__unwind_by_tables(struct unwind_frame *frame, uint64_t here,
-                             const struct unwind_stack *stack)
+enum unwind_result brood__unwind_by_tables(struct unwind_frame *frame, uint64_t here,
+                                           const struct unwind_stack *stack)
 {
     struct search search = {.frame = frame, .stack = stack, .here = here};
 
     (void)dl_iterate_phdr(visit_module, &search);
-    return search.done;
-}
-
-bool brood__unwind_by_pointers(struct unwind_frame *frame, const struct unwind_stack *stack)
-{
-    uint64_t fp = frame->registers[UNWIND_FP];
-    uint64_t pc, next;
-
-    if (!(frame->known >> UNWIND_FP & 1) || fp % 8 != 0 || fp < frame->registers[UNWIND_SP] ||
-        !read_stack(stack, fp, &next) || !read_stack(stack, fp + 8, &pc))
-        return false;
-    *frame = (struct unwind_frame){0};
-    set(frame, UNWIND_FP, next);
-    set(frame, UNWIND_SP, fp + 16);
-    set(frame, UNWIND_PC, pc);
-    return true;
-}
-
-bool brood__unwind_bad_call(struct unwind_frame *frame, const struct unwind_stack *stack)
-{
-    uint64_t sp = frame->registers[UNWIND_SP];
-    uint64_t pc;
-
-    if (UNWIND_LINK >= 0) {
-        const unsigned link = UNWIND_LINK >= 0 ? (unsigned)UNWIND_LINK : 0;
-
-        pc = frame->registers[link];
-    } else {
-        if (!read_stack(stack, sp, &pc))
-            return false;
-        set(frame, UNWIND_SP, sp + 8);
-    }
-    set(frame, UNWIND_PC, pc);
-    return true;
+    return search.result;
 }

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 enum { UNWIND_REGISTERS = 34 };
 
@@ -30,13 +31,38 @@ struct unwind_frame {
     bool is_signal; /* its caller was interrupted and did not call: its pc is exact */
 };
 
+enum unwind_result {
+    UNWIND_NO_TABLES = 0, /* nothing is known about the code; FRAME is as it was */
+    UNWIND_END,           /* it has no caller, or none that the stack shows; FRAME is as it was */
+    UNWIND_STEP
+};
+
 /* Makes FRAME that of its caller. HERE is where its code, or the call it is in, stands in this
- * process. False: nothing is known about the code, or the stack ends; FRAME is as it was. */
-bool brood__unwind_by_tables(struct unwind_frame *frame, uint64_t here,
-                             const struct unwind_stack *stack);
-/* The same by the chain of frame pointers, if it looks like one. */
-bool brood__unwind_by_pointers(struct unwind_frame *frame, const struct unwind_stack *stack);
-/* The same for code that can not be, such as a call of NULL: the caller has just called. */
-bool brood__unwind_bad_call(struct unwind_frame *frame, const struct unwind_stack *stack);
+ * process. */
+enum unwind_result brood__unwind_by_tables(struct unwind_frame *frame, uint64_t here,
+                                           const struct unwind_stack *stack);
+
+/* Guesses, for code without tables. IS_RETURN tells whether a call returns to PC. */
+struct unwind_guess {
+    bool (*is_return)(const struct unwind_guess *guess, uint64_t pc);
+    const struct unwind_stack *stack;
+};
+/* The chain of frame pointers, if it looks like one. */
+bool brood__unwind_by_pointers(struct unwind_frame *frame, const struct unwind_guess *guess);
+/* For code that can not be, such as a call of NULL: its caller has just called. */
+bool brood__unwind_bad_call(struct unwind_frame *frame, const struct unwind_guess *guess);
+/* The last resort: the next word of the stack that a call could return to. */
+bool brood__unwind_by_search(struct unwind_frame *frame, const struct unwind_guess *guess);
+/* Whether the code before HERE, an address of this process, is a call. */
+bool brood__unwind_after_call(uint64_t here);
+
+static inline bool brood__unwind_read(const struct unwind_stack *stack, uint64_t address,
+                                      uint64_t *out_value)
+{
+    if (address < stack->start || stack->len < 8 || address - stack->start > stack->len - 8)
+        return false;
+    memcpy(out_value, stack->bytes + (address - stack->start), 8);
+    return true;
+}
 
 #endif
