@@ -50,8 +50,7 @@ BROOD_BEGIN_DECLS
     X(BROOD_ECLOSED, -4102, "closed: it takes no more work")                                       \
     X(BROOD_EFORKED, -4103, "this object belongs to the parent of this forked process")            \
     X(BROOD_ETHREADS, -4104,                                                                       \
-      "the program has other threads, and fork() copies only one; start before them, "            \
-      "use BROOD_START_FORKSERVER, or set .allow_threads")                                         \
+      "other threads run and fork() copies one: start before, or by BROOD_START_FORKSERVER")                                         \
     X(BROOD_EHANDLE, -4105, "not a live handle of this kind")                                      \
     X(BROOD_EINIT, -4106,                                                                          \
       "BROOD_START_FORKSERVER needs brood_init(argc, argv) first in main()")                       \
@@ -128,7 +127,8 @@ typedef struct brood_outcome {
 } brood_outcome;
 
 /* One line without newline, such as "killed by SIGSEGV after 0.31 s, peak 12 MiB", cut to fit
- * SIZE with its NUL. 128 bytes hold every text. Returns BUFFER. */
+ * SIZE with its NUL. 128 bytes hold every text but the longest of brood_strerror(). Returns
+ * BUFFER. */
 BROOD_API const char *brood_outcome_text(const brood_outcome *outcome, char *buffer, size_t size);
 
 /* First in main(), for BROOD_START_FORKSERVER: a server that brood started does not return from

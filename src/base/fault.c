@@ -187,7 +187,9 @@ int brood__fault_hit(const char *name, const void *site, bool only_kill)
         atomic_fetch_add(&plan->passed, 1) + 1 != plan->nth)
         return 0;
     atomic_store(&plan->fired, 1);
-    if (mode == FAULT_KILL)
+    if (mode == FAULT_KILL) {
         (void)raise(SIGKILL);
+        _exit(128 + SIGKILL); /* pid 1 of a namespace: nobody in it can kill it */
+    }
     return error_of(name);
 }

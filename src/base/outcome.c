@@ -86,6 +86,8 @@ static void add_cause(struct line *line, const brood_outcome *outcome)
         return;
     case BROOD_RETURNED:
         add(line, "returned %d", outcome->code);
+        if (outcome->code < 0)
+            add(line, " (%s)", brood_strerror(outcome->code));
         break;
     case BROOD_EXITED:
         add(line, "exited with %d", outcome->code);

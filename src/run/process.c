@@ -107,10 +107,8 @@ static void settle(brood_process *process, const struct zygote_event *event)
 
 static void settle_lost(brood_process *process)
 {
-    struct pollfd fd = {.fd = process->pidfd, .events = POLLIN};
-
     (void)brood__pidfd_signal(process->pidfd, SIGKILL);
-    (void)brood__fd_wait(&fd, 1, deadline_in(LOST_MS));
+    (void)brood__fd_await(process->pidfd, deadline_in(LOST_MS));
     process->outcome.cause = BROOD_LOST;
     process->outcome.verdict = BROOD_ELOST;
     process->outcome.attempts = 1;
@@ -207,7 +205,6 @@ int brood_process_kill(brood_process *process)
 
 int brood_process_alive(brood_process *process)
 {
-    struct pollfd fd = {.events = POLLIN};
     int r = brood__process_check(process, HANDLE_CHILD | HANDLE_CURRENT | HANDLE_PARENT);
 
     if (r < 0)
@@ -216,8 +213,7 @@ int brood_process_alive(brood_process *process)
         return 1;
     if (process->kind == HANDLE_CHILD)
         return !brood__process_ended(process);
-    fd.fd = process->pidfd;
-    return brood__fd_wait(&fd, 1, 0) == 0;
+    return !brood__fd_await(process->pidfd, 0);
 }
 
 int brood_process_pid(const brood_process *process)

@@ -120,7 +120,7 @@ static bool runs(const brood_process *process)
     struct pollfd fds[] = {{.fd = process->zygote.channel, .events = POLLIN},
                            {.fd = process->zygote.pidfd, .events = POLLIN}};
 
-    return brood__fd_wait(fds, 2, 0) == 0;
+    return brood__fd_wait(fds, 2, 0) <= 0;
 }
 
 size_t brood_process_children(brood_process **out, size_t max)

@@ -12,7 +12,7 @@
  * it must never run the program's main() a second time. A set-user-id program is never one.
  *
  * The lock is held during a request. The caller believes the server's pidfd, not the channel: a
- * server that died, or does not answer in time, is ended and a new one started, once.
+ * server that died is replaced, and one that does not answer in time is ended and replaced.
  *
  * A death of the caller: the server polls its pidfd. A death of the server: the next request
  * notices. Zygotes already forked belong to nobody but the caller, and do not notice at all.
@@ -65,13 +65,6 @@ static void renew(void)
 }
 
 /* ---- the caller's side ---- */
-
-static bool is_dead(int pidfd)
-{
-    struct pollfd fd = {.fd = pidfd, .events = POLLIN};
-
-    return brood__fd_wait(&fd, 1, 0) != 0;
-}
 
 static void forget(void)
 {
@@ -129,27 +122,33 @@ static int start(int caller)
     return r == -EPIPE || r == -ETIMEDOUT || r == -EPROTO ? BROOD_EINIT : r;
 }
 
-/* -EPIPE: the server is of no use any more. */
+static int64_t receive_reply(int *out_error, int *out_pidfd, unsigned *inout_count)
+{
+    int64_t r = -EAGAIN;
+
+    for (int attempt = 0; attempt < 3 && r < 0; attempt++)
+        r = brood__channel_receive(server.channel, out_error, sizeof *out_error, out_pidfd,
+                                   inout_count, false);
+    return r;
+}
+
+/* ZYGOTE_AGAIN: the server is of no use any more; it may have served, or not. */
 static int await_reply(int *out_error, int *out_pidfd)
 {
     struct pollfd fds[] = {{.fd = server.channel, .events = POLLIN},
                            {.fd = server.pidfd, .events = POLLIN}};
     unsigned count = 1;
-    int64_t r;
 
     (void)brood__pidfd_signal(server.pidfd, SIGCONT); /* it may have been stopped with us */
-    r = brood__fd_wait(fds, 2, deadline_in(ANSWER_MS));
-    if (r < 0)
-        return (int)r;
-    r = brood__channel_receive(server.channel, out_error, sizeof *out_error, out_pidfd, &count,
-                               false);
-    if (r != (int64_t)sizeof *out_error)
-        return -EPIPE;
+    (void)brood__fd_wait(fds, 2, deadline_in(ANSWER_MS));
+    if (receive_reply(out_error, out_pidfd, &count) != (int64_t)sizeof *out_error)
+        return ZYGOTE_AGAIN;
     if (count == 0)
         *out_pidfd = -1;
     return *out_error == 0 && count == 0 ? -EMFILE : 0;
 }
 
+/* -EPIPE: the server did not get the request. */
 static int ask(const struct zygote_setup *setup, int *out_pidfd)
 {
     struct request request = {.containment = setup->containment, .single = setup->single};
@@ -170,18 +169,23 @@ static int ask(const struct zygote_setup *setup, int *out_pidfd)
     return r;
 }
 
+/* A request that the server may have served is never sent again: two zygotes would have the same
+ * channel. The caller comes back with another one. */
 static int start_and_ask(const struct zygote_setup *setup, int *out_pidfd)
 {
-    int r;
+    int r = server.pidfd >= 0 ? ask(setup, out_pidfd) : -EPIPE;
 
-    if (server.pidfd >= 0 && !is_dead(server.pidfd)) {
-        r = ask(setup, out_pidfd);
-        if (r != -EPIPE && r != -EAGAIN)
-            return r;
+    if (r == -EPIPE) {
+        forget();
+        r = start(setup->caller);
+        if (r == 0)
+            r = ask(setup, out_pidfd);
     }
-    forget();
-    r = start(setup->caller);
-    return r < 0 ? r : ask(setup, out_pidfd);
+    if (r == ZYGOTE_AGAIN || r == -EPIPE) {
+        forget();
+        r = ZYGOTE_AGAIN;
+    }
+    return r;
 }
 
 int brood__server_make(const struct zygote_setup *setup, int *out_pidfd, struct code_map **out_map)
@@ -198,7 +202,7 @@ int brood__server_make(const struct zygote_setup *setup, int *out_pidfd, struct 
             r = -ENOMEM;
     }
     brood__own_unlock(&server.lock);
-    return r == -EPIPE ? -EAGAIN : r;
+    return r;
 }
 
 void brood__server_stop(void)

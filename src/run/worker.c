@@ -24,7 +24,9 @@
 #include "sys/proc.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -322,6 +324,23 @@ static int find_memory(struct worker_self *worker, const int *fds, unsigned fd_c
     return fds[0];
 }
 
+/* If the system runs out of memory, the kernel shall take a worker, which costs one task, before
+ * the snapshot, which costs the pool, or the program. Best effort. */
+static void offer_to_oom_killer(void)
+{
+    static const char path[] = "/proc/self/oom_score_adj", score[] = "500";
+    char now[16];
+    int fd;
+
+    if (brood__file_read(path, now, sizeof now) < 0 || strtol(now, NULL, 10) >= 500)
+        return;
+    fd = brood__fd_open(path, O_WRONLY);
+    if (fd < 0)
+        return;
+    (void)brood__fd_write(fd, score, sizeof score - 1);
+    brood__fd_close(fd);
+}
+
 static int begin(struct worker_self *worker, const struct zygote_birth *birth, const int *fds,
                  unsigned fd_count, void *pool)
 {
@@ -341,6 +360,7 @@ static int begin(struct worker_self *worker, const struct zygote_birth *birth, c
     worker->context = worker->birth.context_len != 0
                           ? worker->base + worker->birth.context
                           : (const void *)(uintptr_t)worker->birth.context;
+    offer_to_oom_killer();
     sample_usage(worker, now_ns());
     worker->start_rss = worker->usage.ru_maxrss;
     (void)brood__crash_catch((void *)(worker->base + worker->birth.crash));

@@ -42,23 +42,16 @@ enum { STOP_GRACE_MS = 6000, STOP_LAST_MS = 2000 };
 
 /* ---- ending ---- */
 
-static bool await_death(int pidfd, int64_t deadline)
-{
-    struct pollfd fd = {.fd = pidfd, .events = POLLIN};
-
-    return brood__fd_wait(&fd, 1, deadline) > 0;
-}
-
 static void end_one(int pidfd, int64_t grace_ms)
 {
     if (pidfd < 0)
         return;
     (void)brood__pidfd_signal(pidfd, SIGCONT); /* it cannot clean up while it is stopped */
-    if (!await_death(pidfd, deadline_in(grace_ms))) {
+    if (!brood__fd_await(pidfd, deadline_in(grace_ms))) {
         (void)brood__pidfd_signal(pidfd, SIGKILL);
-        (void)await_death(pidfd, deadline_in(STOP_LAST_MS));
+        (void)brood__fd_await(pidfd, deadline_in(STOP_LAST_MS));
     }
-    if (await_death(pidfd, 0))
+    if (brood__fd_await(pidfd, 0))
         (void)brood__pidfd_reap(pidfd);
     brood__private_remove(pidfd);
     brood__fd_close(pidfd);
@@ -200,12 +193,12 @@ int brood__zygote_start(struct zygote *zygote, const struct zygote_options *opti
     if (setup->caller < 0)
         return setup->caller;
     r = try_start(zygote, &launch, options);
-    if (r == ZYGOTE_AGAIN_AS_GROUP) {
+    if (r == ZYGOTE_AGAIN_AS_GROUP)
         setup->containment = BROOD_CONTAIN_GROUP;
+    if (r == ZYGOTE_AGAIN_AS_GROUP || r == ZYGOTE_AGAIN)
         r = try_start(zygote, &launch, options);
-    }
     brood__fd_close(setup->caller);
-    return r;
+    return r == ZYGOTE_AGAIN ? -EAGAIN : r;
 }
 
 /* ---- asking and listening ---- */

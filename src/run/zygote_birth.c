@@ -23,18 +23,10 @@
 #include "sys/kernel.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-static bool is_dead(int pidfd)
-{
-    struct pollfd fd = {.fd = pidfd, .events = POLLIN};
-
-    return brood__fd_wait(&fd, 1, 0) != 0;
-}
 
 static void tell_start_rss(uint64_t *start_rss, unsigned slot)
 {
@@ -55,7 +47,7 @@ static bool tie_to_zygote(const struct nest *nest, uint32_t entry)
     if (brood__control(PR_SET_PDEATHSIG, SIGKILL) < 0)
         return false;
     BROOD_MARK("newborn armed");
-    if (is_dead(nest->self))
+    if (brood__fd_await(nest->self, 0))
         return false;
     if (containment == BROOD_CONTAIN_CHILD)
         return true;

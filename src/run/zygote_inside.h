@@ -17,7 +17,13 @@ struct zygote_setup {
     void *context;
 };
 
-enum { ZYGOTE_HELLO = 0x62726f64, ZYGOTE_AGAIN_AS_GROUP = -5000 };
+/* Errors of a start that never reach the user. */
+enum {
+    ZYGOTE_AGAIN = -5000,         /* the server died in the middle of it */
+    ZYGOTE_AGAIN_AS_GROUP = -5001 /* the namespace was granted half */
+};
+
+enum { ZYGOTE_HELLO = 0x62726f64 };
 
 /* Its first message, with a pidfd of it where it is not the process that the caller forked. */
 struct zygote_hello {

@@ -214,21 +214,22 @@ static void live(struct nest *nest)
 
 /* ---- becoming one ---- */
 
-static void say_hello(const struct zygote_setup *setup, int error, int containment, int pidfd)
+static int say_hello(const struct zygote_setup *setup, int error, int containment, int pidfd)
 {
     struct zygote_hello hello = {
         .kind = ZYGOTE_HELLO, .error = error, .containment = containment};
+    int r;
 
     BROOD_MARK("zygote before hello");
-    (void)brood__channel_send(setup->channel, &hello, sizeof hello, &pidfd, pidfd < 0 ? 0 : 1,
-                              true);
+    r = brood__channel_send(setup->channel, &hello, sizeof hello, &pidfd, pidfd < 0 ? 0 : 1, true);
     BROOD_MARK("zygote after hello");
+    return r;
 }
 
 static void give_up(const struct zygote_setup *setup, int error) __attribute__((noreturn));
 static void give_up(const struct zygote_setup *setup, int error)
 {
-    say_hello(setup, error, 0, -1);
+    (void)say_hello(setup, error, 0, -1);
     brood__exit_now(1);
 }
 
@@ -308,8 +309,10 @@ void brood__zygote_become(const struct zygote_setup *setup)
     r = open_own(&nest);
     if (r < 0)
         give_up(setup, r);
-    say_hello(setup, 0, nest.setup.containment,
-              nest.setup.containment == BROOD_CONTAIN_NAMESPACE ? nest.self : -1);
+    r = say_hello(setup, 0, nest.setup.containment,
+                  nest.setup.containment == BROOD_CONTAIN_NAMESPACE ? nest.self : -1);
+    if (r < 0)
+        brood__exit_now(1); /* the caller is gone, or sees us go and knows no more */
     live(&nest);
     if (!nest.over)
         brood__nest_kill_all(&nest);

@@ -29,6 +29,9 @@ int64_t brood__fd_read_at(int fd, void *data, size_t len, uint64_t offset);
 int64_t brood__fd_write(int fd, const void *data, size_t len); /* no SIGPIPE for sockets only */
 int brood__fd_event(void);                                     /* an eventfd, not blocking, 0 */
 int brood__fd_wait(struct pollfd *fds, unsigned count, int64_t deadline); /* ready ones; 0: late */
+/* Whether it is readable, or its other end gone, by DEADLINE. For what must not fail: a wait that
+ * the kernel has no memory for is tried again a few times. */
+bool brood__fd_await(int fd, int64_t deadline);
 int brood__fd_inherit(int fd, bool inherit);                              /* across exec */
 /* Closes FIRST to LAST, both included, whatever they are; 0, or -errno: they may be open still. */
 int brood__fd_close_range(unsigned first, unsigned last);

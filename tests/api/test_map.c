@@ -450,3 +450,43 @@ TEST(large_items_are_mapped_one_by_one)
     brood_pool_free(pool);
     free(in);
 }
+
+struct closing {
+    brood_pool *pool;
+    int result;
+};
+
+static int item_waits_for_close(brood_task *task)
+{
+    struct two_gates *gates = (struct two_gates *)(uintptr_t)task->context;
+
+    gate_open(gates->runs);
+    return gate_wait_ms(gates->go, -1) ? 0 : -ETIMEDOUT;
+}
+
+static void *map_and_note(void *argument)
+{
+    struct closing *closing = argument;
+
+    closing->result = brood_pool_map(closing->pool, item_waits_for_close,
+                                     brood_in_of(NULL, 0, 1000), BROOD_NO_OUT, NULL);
+    return NULL;
+}
+
+TEST(a_map_under_way_when_the_pool_is_closed_goes_on_to_its_end)
+{
+    struct two_gates gates = {gate_new(), gate_new()};
+    struct closing closing = {
+        .pool = pool_with(&(brood_pool_options){.workers = 2, .context = &gates})};
+    pthread_t thread;
+
+    CHECK_EQ(pthread_create(&thread, NULL, map_and_note, &closing), 0);
+    gate_wait(gates.runs);
+    brood_pool_close(closing.pool);
+    gate_open(gates.go);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_EQ(closing.result, 0);
+    brood_pool_free(closing.pool);
+    gate_free(gates.runs);
+    gate_free(gates.go);
+}

@@ -32,9 +32,10 @@ struct bed_task {
     uint32_t slot;
 };
 
-/* Written by lanes, read by the test after their death or sleep. */
+/* Written by victims, read by the test after their death or sleep. */
 struct witness {
     _Atomic unsigned began[BED_TASKS_MAX];
+    _Atomic int answer; /* free for a test */
 };
 
 struct bed {

@@ -24,7 +24,6 @@
 #include "sys/kernel.h"
 
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -116,6 +115,24 @@ static bool looks_asleep(pid_t pid)
     return end != NULL && end[1] == ' ' && end[2] == 'S';
 }
 
+/* Until PID is dead or asleep. */
+static void await_rest(pid_t pid)
+{
+    siginfo_t info = {0};
+
+    while (info.si_pid == 0 && !looks_asleep(pid))
+        CHECK_OK(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT));
+}
+
+static void await_end(pid_t pid, const char *complaint)
+{
+    struct pollfd fd = {.fd = CHECK_OK(brood__pidfd_open(pid)), .events = POLLIN};
+
+    if (brood__fd_wait(&fd, 1, deadline_in(TEST_PATIENCE_MS)) != 1)
+        FAIL("%s", complaint);
+    brood__fd_close(fd.fd);
+}
+
 static void start_sleeper(struct scene *scene)
 {
     struct dispatch_view *view = &scene->bed.dispatch.view;
@@ -123,8 +140,7 @@ static void start_sleeper(struct scene *scene)
     (void)atomic_fetch_or(&view->control->idle[0], 1u << SLEEPER);
     scene->sleeper_pid = CHECK_OK(fork());
     if (scene->sleeper_pid != 0) {
-        while (!looks_asleep(scene->sleeper_pid))
-            (void)sched_yield();
+        await_rest(scene->sleeper_pid);
         return;
     }
     while (atomic_load(&view->lanes[SLEEPER].wake) == 0)
@@ -137,16 +153,13 @@ static void start_sleeper(struct scene *scene)
 static void check_sleeper(struct scene *scene)
 {
     struct dispatch_view *view = &scene->bed.dispatch.view;
-    struct pollfd fd = {.fd = CHECK_OK(brood__pidfd_open(scene->sleeper_pid)), .events = POLLIN};
     int lane;
 
     (void)bed_publish(&scene->bed, 1);
     lane = brood__dispatch_wake_pick(&scene->bed.dispatch);
     if (lane >= 0)
         brood__lane_wake(view, (uint32_t)lane);
-    if (brood__fd_wait(&fd, 1, deadline_in(TEST_PATIENCE_MS)) != 1)
-        FAIL("a lane sleeps, and no new task wakes it");
-    brood__fd_close(fd.fd);
+    await_end(scene->sleeper_pid, "a lane sleeps, and no new task wakes it");
 }
 
 static void end_sleeper(struct scene *scene)
@@ -659,6 +672,118 @@ TEST_LIMIT(a_kill_hits_no_innocent, 600)
     struct scene scene = {.tasks = 3};
 
     pause_work(&scene, aim, no_innocent_is_hit, "work, with a kill");
+}
+
+/* The other way round: the owner is held up while it aims at the first task of lane 1, a process
+ * that meanwhile finishes it and goes on to the second. */
+
+static void arrange_duel(void *memory, void *context)
+{
+    struct scene *scene = context;
+
+    arrange_scene(memory, context);
+    scene->self = bed_lane(&scene->bed, SLEEPER);
+    claim_and_start(memory, context);
+}
+
+static void own_kill(void *memory, void *context)
+{
+    struct scene *scene = context;
+
+    (void)memory;
+    atomic_store(&scene->bed.witness->answer,
+                 1 + brood__dispatch_kill(&scene->bed.dispatch, SLEEPER, scene->slot));
+}
+
+static void lane_goes_on(void *memory, const struct step_victim *victim, void *context)
+{
+    struct scene *scene = context;
+
+    (void)victim;
+    scene->sleeper_pid = CHECK_OK(fork());
+    if (scene->sleeper_pid == 0) {
+        finish_one(memory, context);
+        claim_and_start(memory, context);
+        _exit(0);
+    }
+    await_rest(scene->sleeper_pid);
+}
+
+static void kill_is_fair(void *memory, const struct step_victim *victim, void *context)
+{
+    struct scene *scene = context;
+    bool confirmed = atomic_load(&scene->bed.witness->answer) == 2;
+
+    (void)memory;
+    CHECK(victim->finished);
+    if (!confirmed)
+        await_end(scene->sleeper_pid, "a kill was withdrawn, and its lane still waits");
+    CHECK_EQ(atomic_load(&scene->bed.witness->began[1]), !confirmed);
+}
+
+TEST_LIMIT(an_owner_held_up_in_a_kill_hits_no_innocent, 600)
+{
+    struct scene scene = {.tasks = 2};
+
+    step_pause(&(struct step_plan){.memory_len = bed_len(shape),
+                                   .setup = arrange_duel,
+                                   .operation = own_kill,
+                                   .meanwhile = lane_goes_on,
+                                   .oracle = kill_is_fair,
+                                   .teardown = clear_scene,
+                                   .context = &scene,
+                                   .name = "a kill, with a lane that goes on"});
+}
+
+/* And held up between showing a task and waking a lane, which meanwhile falls asleep. */
+static void own_publish(void *memory, void *context)
+{
+    struct scene *scene = context;
+    int lane;
+
+    (void)memory;
+    show_tasks(scene);
+    lane = brood__dispatch_wake_pick(&scene->bed.dispatch);
+    if (lane >= 0)
+        brood__lane_wake(&scene->bed.dispatch.view, (uint32_t)lane);
+}
+
+static void lane_looks(void *memory, const struct step_victim *victim, void *context)
+{
+    struct scene *scene = context;
+
+    (void)victim;
+    scene->sleeper_pid = CHECK_OK(fork());
+    if (scene->sleeper_pid == 0) {
+        scene->slot = brood__lane_next(&scene->self);
+        start_one(memory, context);
+        _exit(0);
+    }
+    await_rest(scene->sleeper_pid);
+}
+
+static void task_is_begun(void *memory, const struct step_victim *victim, void *context)
+{
+    struct scene *scene = context;
+
+    (void)memory;
+    CHECK(victim->finished);
+    await_end(scene->sleeper_pid, "a lane sleeps over a task");
+    CHECK_EQ(atomic_load(&scene->bed.witness->began[0]), 1);
+}
+
+TEST_LIMIT(an_owner_held_up_in_a_publish_strands_nobody, 600)
+{
+    struct scene scene = {.hidden = 1, .spins = 2};
+
+    step_pause(&(struct step_plan){.memory_len = bed_len(shape),
+                                   .setup = arrange_scene,
+                                   .operation = own_publish,
+                                   .meanwhile = lane_looks,
+                                   .oracle = task_is_begun,
+                                   .teardown = clear_scene,
+                                   .context = &scene,
+                                   .name = "a publish, with a lane that falls asleep"});
 }
 
 /* ---- sweeps that must fail ---- */

@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -234,6 +235,14 @@ static int fork_once_and_return(void *arg)
     return *(int *)arg;
 }
 
+/* When a server is killed, what it had just forked has nobody who waits for it; it ends by itself,
+ * and how long that takes is the limit of the run. */
+static void await_orphans(void)
+{
+    while (wait(NULL) > 0)
+        continue;
+}
+
 /* Starts, joins, frees. Any ending is right, but the code must be the one that was asked for. */
 static void live_a_life(void *context)
 {
@@ -245,7 +254,11 @@ static void live_a_life(void *context)
     const int code = 77;
     brood_process *process = NULL;
     brood_outcome outcome;
-    int r = brood_process_start(&process, fork_once_and_return, &code, sizeof code, &options);
+    int r;
+
+    if (scene->start == BROOD_START_FORKSERVER)
+        CHECK_OK(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
+    r = brood_process_start(&process, fork_once_and_return, &code, sizeof code, &options);
 
     if (r == 0) {
         while (brood_process_join(process, TEST_PATIENCE_MS, &outcome) != 0)
@@ -259,6 +272,8 @@ static void live_a_life(void *context)
         CHECK(process == NULL);
     }
     brood__server_stop();
+    if (scene->start == BROOD_START_FORKSERVER)
+        await_orphans();
 }
 
 static const struct scene scenes[] = {

@@ -366,6 +366,26 @@ static void add_place(struct scene *scene, unsigned index)
     add(scene, place->is_guess ? "  ?\n" : "\n");
 }
 
+/* What stands below the function of the user is brood's, from here to the start of the program:
+ * the same in each report. It is cut off where its names can be read. */
+static void cut_our_frames(struct scene *scene)
+{
+    static const char *const mains[] = {"brood__worker_main", "brood__process_main"};
+    static const char *const inner[] = {"run_task", "call_items", "call"};
+    unsigned end = 0;
+
+    while (end < scene->count && strcmp(scene->symbols[end].name, mains[0]) != 0 &&
+           strcmp(scene->symbols[end].name, mains[1]) != 0)
+        end++;
+    if (end == scene->count)
+        return;
+    for (unsigned i = 0; i < sizeof inner / sizeof inner[0]; i++)
+        if (end > 1 && strcmp(scene->symbols[end - 1].name, inner[i]) == 0)
+            end--;
+    scene->count = end > 0 ? end : 1;
+    scene->is_cut = false;
+}
+
 /* ---- the report ---- */
 
 /* Copies what RECORD says, cut to what may be true. */
@@ -396,6 +416,7 @@ static void write_report(struct scene *scene)
     find_places(scene);
     for (unsigned i = 0; i < scene->count; i++)
         name_file(scene, i);
+    cut_our_frames(scene);
     for (unsigned i = 0; i < scene->count; i++)
         add_place(scene, i);
     if (scene->is_cut)

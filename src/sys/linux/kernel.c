@@ -133,6 +133,16 @@ int brood__fd_wait(struct pollfd *fds, unsigned count, int64_t deadline)
     return r;
 }
 
+bool brood__fd_await(int fd, int64_t deadline)
+{
+    struct pollfd waited = {.fd = fd, .events = POLLIN};
+    int r = -1;
+
+    for (int attempt = 0; attempt < 3 && r < 0; attempt++)
+        r = brood__fd_wait(&waited, 1, deadline);
+    return r > 0;
+}
+
 int brood__fd_inherit(int fd, bool inherit)
 {
     FAIL_IF_ASKED("fcntl");
