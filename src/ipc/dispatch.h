@@ -171,6 +171,8 @@ void brood__dispatch_done(struct dispatch *dispatch);
 bool brood__dispatch_publish(struct dispatch *dispatch, uint32_t slot, unsigned ring);
 /* The lane to wake after publishing, or -1; its idle bit is cleared. Wake it unlocked. */
 int brood__dispatch_wake_pick(struct dispatch *dispatch);
+/* The same although somebody searches: a searcher may be stopped, by SIGSTOP or a debugger. */
+int brood__dispatch_wake_idle(struct dispatch *dispatch);
 void brood__lane_wake(struct dispatch_view *view, uint32_t lane);
 /* Whether some cell is READY. */
 bool brood__dispatch_has_ready(const struct dispatch_view *view);

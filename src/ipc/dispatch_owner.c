@@ -99,15 +99,10 @@ bool brood__dispatch_publish(struct dispatch *dispatch, uint32_t slot, unsigned 
     return true;
 }
 
-int brood__dispatch_wake_pick(struct dispatch *dispatch)
+int brood__dispatch_wake_idle(struct dispatch *dispatch)
 {
     struct dispatch_control *control = dispatch->view.control;
 
-    /* Between the task and the bits of lanes; the other side is in sleep_for_work(), pass_on(). */
-    atomic_thread_fence(memory_order_seq_cst);
-    for (uint32_t i = 0; i < dispatch->view.lane_words; i++)
-        if (atomic_load_explicit(&control->search[i], memory_order_relaxed) != 0)
-            return -1;
     for (uint32_t i = 0; i < dispatch->view.lane_words; i++) {
         uint64_t idle = atomic_load_explicit(&control->idle[i], memory_order_relaxed);
         uint64_t bit = idle & (~idle + 1);
@@ -119,6 +114,16 @@ int brood__dispatch_wake_pick(struct dispatch *dispatch)
             return (int)lane;
     }
     return -1;
+}
+
+int brood__dispatch_wake_pick(struct dispatch *dispatch)
+{
+    /* Between the task and the bits of lanes; the other side is in sleep_for_work(), pass_on(). */
+    atomic_thread_fence(memory_order_seq_cst);
+    for (uint32_t i = 0; i < dispatch->view.lane_words; i++)
+        if (atomic_load_explicit(&dispatch->view.control->search[i], memory_order_relaxed) != 0)
+            return -1;
+    return brood__dispatch_wake_idle(dispatch);
 }
 
 bool brood__dispatch_revoke(struct dispatch *dispatch, uint32_t slot)

@@ -46,13 +46,13 @@ static uint64_t hash(uint64_t seed, const void *data, size_t len)
     return seed;
 }
 
-static const void *address_of(const struct dl_phdr_info *info, const ElfW(Phdr) *segment)
+static const void *address_of(const struct dl_phdr_info *info, const ElfW(Phdr) * segment)
 {
     return (const void *)(uintptr_t)(info->dlpi_addr + segment->p_vaddr);
 }
 
 /* Whether a segment's bytes are in memory: those of some notes are only in the file. */
-static bool is_loaded(const struct dl_phdr_info *info, const ElfW(Phdr) *segment)
+static bool is_loaded(const struct dl_phdr_info *info, const ElfW(Phdr) * segment)
 {
     for (unsigned i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *load = &info->dlpi_phdr[i];

@@ -136,7 +136,7 @@ struct worker {
     uint64_t *unsent; /* results that came back while the mailbox was full */
     size_t unsent_count, unsent_room;
     uint64_t kill_progress; /* items done when the kill was decided */
-    uint32_t kill_slot;     /* the task it was killed for, or NO_SLOT */
+    uint64_t kill_id;       /* the task it was killed for: brood__dispatch_id(), or 0 */
     int64_t memory_start;   /* private bytes when first looked at, or -1 */
     int64_t memory_due;     /* when to look again */
     uint64_t memory_peak;

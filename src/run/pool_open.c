@@ -195,11 +195,20 @@ static void init_workers(struct brood_pool *pool, uint64_t arenas_start, uint64_
         struct worker *worker = &pool->workers[i];
 
         worker->pidfd = -1;
-        worker->kill_slot = NO_SLOT;
         worker->memory_start = -1;
         worker->born_due = NEVER;
         brood__arena_span_init(&worker->span, pool->memory_fd, arenas_start + i * span, span);
     }
+}
+
+/* Lanes look at the first cell of every ring, also of one that was never used. */
+static int commit_head(struct brood_pool *pool, struct dispatch_shape shape, unsigned ring,
+                       uint64_t page)
+{
+    size_t start, len;
+
+    brood__dispatch_ring_part(shape, ring, &start, &len);
+    return brood__memory_commit(pool->memory_fd, start, len < page ? len : page);
 }
 
 static int lay_out(struct brood_pool *pool)
@@ -229,6 +238,8 @@ static int lay_out(struct brood_pool *pool)
     pool->tasks_max = pool->options.backlog_max;
     r = brood__memory_commit(pool->memory_fd, 0, brood__dispatch_core_size(shape));
     pool->ring_ready[1] = r == 0;
+    for (unsigned ring = 0; ring < RINGS && r == 0; ring++)
+        r = commit_head(pool, shape, ring, page);
     if (r == 0)
         r = brood__dispatch_init(&pool->dispatch, pool->base, shape, 2 * shape.slots);
     if (r == 0)

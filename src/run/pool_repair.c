@@ -82,7 +82,7 @@ static void forget_life(struct brood_pool *pool, uint32_t lane)
     pool->alive -= worker->state == WORKER_ALIVE || worker->state == WORKER_KILLED;
     worker->state = WORKER_NONE;
     worker->pidfd = brood__fd_close(worker->pidfd);
-    worker->kill_slot = NO_SLOT;
+    worker->kill_id = 0;
     worker->memory_start = -1;
     worker->memory_peak = 0;
     worker->unsent_count = 0;
@@ -95,6 +95,13 @@ static enum brood_cause cause_of(const struct zygote_event *event)
     if (event->kind != ZYGOTE_DIED)
         return BROOD_LOST;
     return WIFSIGNALED(event->status) ? BROOD_SIGNALLED : BROOD_EXITED;
+}
+
+/* Whether LANE was killed for the task that SLOT holds; not for an earlier one in the same slot,
+ * which had ended just before the kill. */
+static bool was_aimed_at(const struct brood_pool *pool, uint32_t lane, uint32_t slot)
+{
+    return pool->workers[lane].kill_id == brood__dispatch_id(&pool->dispatch, slot);
 }
 
 /* What is known of the end of the task that LANE ran. */
@@ -117,7 +124,7 @@ static struct ending ending_of(struct brood_pool *pool, uint32_t lane, uint32_t 
     ending.peak_rss = event->peak_rss;
     ending.items_done = atomic_load(&l->progress);
     if (task->stop == BROOD_CANCELLED ||
-        (pool->workers[lane].kill_slot == slot && task->stop != 0))
+        (task->stop != 0 && was_aimed_at(pool, lane, slot)))
         ending.cause = (enum brood_cause)task->stop;
     else if (brood__crash_seen(record, &crash_signal, &crash_errno)) {
         if (crash_errno == ENOMEM && pool->options.memory_max != 0)
@@ -181,7 +188,7 @@ static bool kill_missed(const struct brood_pool *pool, uint32_t lane, uint32_t s
 {
     const struct worker *worker = &pool->workers[lane];
 
-    return pool->tasks[slot].stop == BROOD_TIMED_OUT && worker->kill_slot == slot &&
+    return pool->tasks[slot].stop == BROOD_TIMED_OUT && was_aimed_at(pool, lane, slot) &&
            (pool->tasks[slot].flags & SLOT_ITEMS) != 0 &&
            atomic_load(&pool->dispatch.view.lanes[lane].progress) != worker->kill_progress;
 }
@@ -189,8 +196,7 @@ static bool kill_missed(const struct brood_pool *pool, uint32_t lane, uint32_t s
 static void task_of_dead(struct brood_pool *pool, uint32_t lane, uint32_t slot, bool ran,
                          const struct zygote_event *event)
 {
-    const struct worker *worker = &pool->workers[lane];
-    bool parked = worker->kill_slot != NO_SLOT && worker->kill_slot != slot;
+    bool parked = pool->workers[lane].kill_id != 0 && !was_aimed_at(pool, lane, slot);
     struct ending ending;
 
     brood__dispatch_take_back(&pool->dispatch, slot);

@@ -35,7 +35,7 @@ static void kill_worker(struct brood_pool *pool, uint32_t lane, uint32_t slot)
     struct worker *worker = &pool->workers[lane];
 
     worker->state = WORKER_KILLED;
-    worker->kill_slot = slot;
+    worker->kill_id = brood__dispatch_id(&pool->dispatch, slot);
     worker->kill_progress = atomic_load(&pool->dispatch.view.lanes[lane].progress);
     brood__worker_signal(worker, SIGKILL);
 }

@@ -31,11 +31,24 @@ static void spin(const struct brood_pool *pool)
         dispatch_relax();
 }
 
+/* Work that nobody fetches although a lane sleeps: whoever searches, and so keeps others from
+ * being woken, may have been stopped. */
+static void wake_one_more(struct brood_pool *pool)
+{
+    int lane = -1;
+
+    if (brood__dispatch_has_ready(&pool->dispatch.view))
+        lane = brood__dispatch_wake_idle(&pool->dispatch);
+    if (lane >= 0)
+        brood__lane_wake(&pool->dispatch.view, (uint32_t)lane);
+}
+
 /* Locked before and after; sleeps unless WORD has changed or a lane has news. */
 static void sleep_on(struct brood_pool *pool, uint32_t word, int64_t deadline)
 {
     struct dispatch_control *control = pool->dispatch.view.control;
 
+    wake_one_more(pool);
     pool->waiters++;
     atomic_store(&control->owner_waits, 1);
     atomic_thread_fence(memory_order_seq_cst);

@@ -44,8 +44,8 @@ static bool ran_out_of_memory(const brood_process *process, int signo)
 
     if (process->memory_max == 0 || (signo != SIGSEGV && signo != SIGABRT))
         return false;
-    return brood__crash_seen((const void *)(memory + process->control->record_offset),
-                             &seen_signal, &seen_errno) &&
+    return brood__crash_seen((const void *)(memory + process->control->record_offset), &seen_signal,
+                             &seen_errno) &&
            seen_signal == signo && seen_errno == ENOMEM;
 }
 

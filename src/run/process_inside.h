@@ -25,7 +25,7 @@ enum { PROCESS_NOT_BEGUN = 0, PROCESS_RUNS = 1, PROCESS_HAS_RETURNED = 2 };
  */
 struct process_control {
     _Atomic uint32_t state;
-    int32_t code; /* with PROCESS_HAS_RETURNED */
+    int32_t code;                /* with PROCESS_HAS_RETURNED */
     uint64_t function, argument; /* in the child; an argument that is copied: its offset */
     uint64_t argument_len, name_offset, record_offset;
     int32_t parent_pid;
@@ -41,7 +41,7 @@ struct brood_process {
     void *link; /* of the list of free ones */
     uint32_t magic;
     uint32_t kind;
-    uint64_t self; /* the process that the handle belongs to */
+    uint64_t self;                       /* the process that the handle belongs to */
     struct brood_process *older, *newer; /* in the family */
     char *name;
     pid_t pid;

@@ -75,8 +75,7 @@ static size_t aligned(size_t len, size_t alignment)
 }
 
 /* -EOVERFLOW if there is no such size. */
-static int lay_out(struct process_control *layout, const struct request *request,
-                   size_t *out_len)
+static int lay_out(struct process_control *layout, const struct request *request, size_t *out_len)
 {
     size_t at = aligned(sizeof *layout, ALIGNMENT);
     size_t most = (size_t)INT64_MAX / 2;

@@ -218,14 +218,19 @@ struct service {
     int channel, caller, signals;
 };
 
-static void reply(const struct service *service, int error, int pidfd)
+/* False: it could not be said, and the caller must not wait for it. */
+static bool reply(const struct service *service, int error, int pidfd)
 {
-    (void)brood__channel_send(service->channel, &error, sizeof error, &pidfd, pidfd < 0 ? 0 : 1,
-                              true);
+    int r = -EAGAIN;
+
+    for (int attempt = 0; attempt < 3 && r < 0 && r != -EPIPE; attempt++)
+        r = brood__channel_send(service->channel, &error, sizeof error, &pidfd, pidfd < 0 ? 0 : 1,
+                                true);
     brood__fd_close(pidfd);
+    return r == 0;
 }
 
-static void fork_zygote(const struct service *service, const struct zygote_setup *setup)
+static bool fork_zygote(const struct service *service, const struct zygote_setup *setup)
 {
     int pidfd;
     pid_t pid;
@@ -239,28 +244,25 @@ static void fork_zygote(const struct service *service, const struct zygote_setup
         brood__zygote_become(setup);
     }
     BROOD_MARK("server after fork");
-    if (pid < 0) {
-        reply(service, pid, -1);
-        return;
-    }
+    if (pid < 0)
+        return reply(service, pid, -1);
     pidfd = brood__pidfd_open(pid);
-    if (pidfd < 0) {
-        (void)brood__kill(pid, SIGKILL);
-        reply(service, pidfd, -1);
-        return;
-    }
-    reply(service, 0, pidfd);
+    if (pidfd >= 0)
+        return reply(service, 0, pidfd);
+    (void)brood__kill(pid, SIGKILL);
+    return reply(service, pidfd, -1);
 }
 
-/* False: the caller is gone. */
+/* False: the server is of no use any more. */
 static bool serve_one(const struct service *service)
 {
     struct zygote_setup setup = {.channel = -1, .caller = -1};
     struct request request;
     int fds[2] = {-1, -1};
     unsigned count = 2;
-    int64_t r = brood__channel_receive(service->channel, &request, sizeof request, fds, &count,
-                                       false);
+    bool served;
+    int64_t r =
+        brood__channel_receive(service->channel, &request, sizeof request, fds, &count, false);
 
     if (r == -EAGAIN)
         return true;
@@ -273,13 +275,13 @@ static bool serve_one(const struct service *service)
                                       .single = request.single != 0};
         memcpy(setup.name, request.name, sizeof setup.name);
         setup.name[sizeof setup.name - 1] = '\0';
-        fork_zygote(service, &setup);
+        served = fork_zygote(service, &setup);
     } else {
-        reply(service, -EMFILE, -1);
+        served = reply(service, -EMFILE, -1);
     }
     for (unsigned i = 0; i < count; i++)
         brood__fd_close(fds[i]);
-    return true;
+    return served;
 }
 
 static void reap_zygotes(const struct service *service)
@@ -327,7 +329,7 @@ static void be_server(const char *value)
     (void)unsetenv(VARIABLE);
     brood__fault_role(ROLE_SERVER);
     BROOD_MARK("server started");
-    (void)brood__control(PR_SET_NAME, (unsigned long)(uintptr_t)"brood: server");
+    (void)brood__control(PR_SET_NAME, (unsigned long)(uintptr_t) "brood: server");
     (void)brood__mask_block_all(&old);
     brood__signals_reset();
     (void)sigemptyset(&child);

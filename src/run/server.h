@@ -16,8 +16,8 @@
  * Has the server fork a zygote; starts a server if none runs. SETUP's descriptors are borrowed.
  *
  * 0, and sets *OUT_PIDFD to what was forked and *OUT_MAP to where its functions are, both the
- * caller's; or BROOD_EINIT, ZYGOTE_AGAIN (with a channel of its own), or what executing or forking failed with. When only the map failed,
- * *OUT_PIDFD is set all the same, to be waited for.
+ * caller's; or BROOD_EINIT, ZYGOTE_AGAIN (with a channel of its own), or what executing or
+ * forking failed with. When only the map failed, *OUT_PIDFD is set all the same, to be waited for.
  */
 int brood__server_make(const struct zygote_setup *setup, int *out_pidfd, struct code_map **out_map);
 

@@ -129,10 +129,28 @@ static int await_hello(const struct launch *launch, struct zygote_hello *hello, 
     return hello->containment == BROOD_CONTAIN_NAMESPACE && count == 0 ? -EMFILE : 0;
 }
 
-/* Shuts the channel, so that whoever has the other end ends, and waits for that. */
+/* Until nobody has the other end any more. It may be with a process that we have no pidfd of,
+ * because the one that was to send it was killed. */
+static void await_end_of_channel(int fd)
+{
+    const int64_t deadline = deadline_in(STOP_LAST_MS);
+    char dropped[sizeof(struct zygote_event)];
+
+    brood__channel_finish(fd);
+    while (brood__fd_await(fd, deadline)) {
+        int64_t r = brood__channel_receive(fd, dropped, sizeof dropped, NULL, NULL, false);
+
+        if (r == 0 || (r < 0 && r != -EAGAIN && r != -EMSGSIZE && r != -ENOMEM))
+            return;
+    }
+}
+
+/* Ends whoever has the other end, and waits for that. */
 static void abandon(struct launch *launch)
 {
-    brood__channel_shutdown(launch->our_end);
+    if (launch->first >= 0)
+        (void)brood__pidfd_signal(launch->first, SIGCONT);
+    await_end_of_channel(launch->our_end);
     end_one(launch->first, STOP_GRACE_MS);
     launch->our_end = brood__fd_close(launch->our_end);
     launch->first = -1;

@@ -34,8 +34,8 @@ enum { ZYGOTE_PAYLOAD_MAX = 512, ZYGOTE_FDS_MAX = 8 };
 
 /* A request for one child. Self-contained, so that any zygote can serve it. */
 struct zygote_birth {
-    uint64_t id;         /* the caller's name for the child; unique among the living ones */
-    uint32_t entry;      /* enum zygote_entry: which function the child runs */
+    uint64_t id;    /* the caller's name for the child; unique among the living ones */
+    uint32_t entry; /* enum zygote_entry: which function the child runs */
     uint32_t payload_len;
     int64_t timeout_ms;  /* the zygote kills it then; 0: never */
     uint64_t memory_max; /* the zygote kills it when it has grown by more; 0: never */
@@ -47,7 +47,7 @@ enum zygote_event_kind {
                          without room for the descriptor .pidfd is -1 and .error -EMFILE */
     ZYGOTE_STILLBORN, /* .error: why there is no such child */
     ZYGOTE_DIED,
-    ZYGOTE_GONE       /* the zygote itself is dead, and with it all children; the last event */
+    ZYGOTE_GONE /* the zygote itself is dead, and with it all children; the last event */
 };
 
 enum zygote_reason {
@@ -63,19 +63,19 @@ struct zygote_event {
     uint64_t id;
     int32_t pid;
     int32_t pidfd;
-    int32_t status;      /* as wait4 gives it */
-    uint32_t reason;     /* enum zygote_reason */
+    int32_t status;  /* as wait4 gives it */
+    uint32_t reason; /* enum zygote_reason */
     int64_t wall_us, user_us, system_us;
-    uint64_t peak_rss;   /* growth over its start, in bytes; 0 unknown */
+    uint64_t peak_rss; /* growth over its start, in bytes; 0 unknown */
 };
 
 struct zygote_options {
-    int start;          /* enum brood_start */
-    int containment;    /* to try for */
+    int start;       /* enum brood_start */
+    int containment; /* to try for */
     bool allow_threads;
-    bool single;        /* one child only: the zygote lets go of the caller's descriptors when it
+    bool single;   /* one child only: the zygote lets go of the caller's descriptors when it
                            has forked it, and ends after it */
-    void *context;      /* handed to the entry functions; forked zygotes only, else NULL there */
+    void *context; /* handed to the entry functions; forked zygotes only, else NULL there */
 };
 
 struct zygote {

@@ -65,11 +65,11 @@ static void close_zygote_ends(const struct nest *nest)
     brood__fd_close(nest->self);
 }
 
-static void live(struct nest *nest, unsigned slot, const struct zygote_birth *birth,
-                 const int *fds, unsigned fd_count) __attribute__((noreturn));
+static void live(struct nest *nest, unsigned slot, const struct zygote_birth *birth, const int *fds,
+                 unsigned fd_count) __attribute__((noreturn));
 
-static void live(struct nest *nest, unsigned slot, const struct zygote_birth *birth,
-                 const int *fds, unsigned fd_count)
+static void live(struct nest *nest, unsigned slot, const struct zygote_birth *birth, const int *fds,
+                 unsigned fd_count)
 {
     sigset_t none;
     int code;
@@ -112,8 +112,8 @@ static unsigned reserve_slot(struct nest *nest)
 static void register_child(struct nest *nest, const struct zygote_birth *birth, pid_t pid,
                            unsigned slot)
 {
-    nest->children[nest->child_count++] = (struct zygote_child){
-        .id = birth->id, .pid = pid, .slot = slot, .born_at = now_ns()};
+    nest->children[nest->child_count++] =
+        (struct zygote_child){.id = birth->id, .pid = pid, .slot = slot, .born_at = now_ns()};
 }
 
 static int try_birth(struct nest *nest, const struct zygote_birth *birth, const int *fds,
@@ -152,8 +152,7 @@ void brood__nest_bear(struct nest *nest, const struct zygote_birth *birth, const
     for (unsigned i = 0; i < fd_count; i++)
         brood__fd_close(fds[i]);
     if (r < 0)
-        brood__nest_queue(nest, &(struct zygote_event){.kind = ZYGOTE_STILLBORN,
-                                                       .id = birth->id,
-                                                       .error = r,
-                                                       .pidfd = -1});
+        brood__nest_queue(nest,
+                          &(struct zygote_event){
+                              .kind = ZYGOTE_STILLBORN, .id = birth->id, .error = r, .pidfd = -1});
 }

@@ -9,11 +9,11 @@
 
 /* What a process is told that becomes a zygote. */
 struct zygote_setup {
-    int channel;          /* its end */
-    int caller;           /* pidfd of the caller, opened before the fork */
-    int containment;      /* to try for */
-    bool single;          /* struct zygote_options */
-    char name[16];        /* of the program, for the children */
+    int channel;     /* its end */
+    int caller;      /* pidfd of the caller, opened before the fork */
+    int containment; /* to try for */
+    bool single;     /* struct zygote_options */
+    char name[16];   /* of the program, for the children */
     void *context;
 };
 
@@ -39,9 +39,9 @@ struct zygote_child {
     enum zygote_reason reason;
     int64_t born_at, deadline; /* moments */
     uint64_t memory_max;
-    int64_t memory_base;  /* what it used at birth */
-    int64_t memory_look;  /* when to look again */
-    pid_t outer_pid;      /* as /proc names it; 0 unknown */
+    int64_t memory_base; /* what it used at birth */
+    int64_t memory_look; /* when to look again */
+    pid_t outer_pid;     /* as /proc names it; 0 unknown */
 };
 
 enum { ZYGOTE_SLOTS = 4096, ZYGOTE_RSS_UNTOLD = 1 };

@@ -46,8 +46,8 @@ static bool make_room(struct nest *nest)
     void *more;
 
     if (nest->child_count + 1 > nest->child_size) {
-        more = brood__realloc(nest->children,
-                              (nest->child_size + ROOM_STEP) * sizeof *nest->children);
+        more =
+            brood__realloc(nest->children, (nest->child_size + ROOM_STEP) * sizeof *nest->children);
         if (more == NULL)
             return false;
         nest->children = more;
@@ -76,8 +76,8 @@ static int send_event(struct nest *nest, struct zygote_event *event)
 
     event->pidfd = -1;
     BROOD_MARK("zygote before event");
-    r = brood__channel_send(nest->setup.channel, event, sizeof *event, &pidfd,
-                            pidfd < 0 ? 0 : 1, false);
+    r = brood__channel_send(nest->setup.channel, event, sizeof *event, &pidfd, pidfd < 0 ? 0 : 1,
+                            false);
     BROOD_MARK("zygote after event");
     if (r < 0)
         event->pidfd = pidfd;
@@ -216,8 +216,7 @@ static void live(struct nest *nest)
 
 static int say_hello(const struct zygote_setup *setup, int error, int containment, int pidfd)
 {
-    struct zygote_hello hello = {
-        .kind = ZYGOTE_HELLO, .error = error, .containment = containment};
+    struct zygote_hello hello = {.kind = ZYGOTE_HELLO, .error = error, .containment = containment};
     int r;
 
     BROOD_MARK("zygote before hello");
@@ -302,7 +301,7 @@ void brood__zygote_become(const struct zygote_setup *setup)
     brood__fault_role(ROLE_ZYGOTE);
     BROOD_MARK("zygote forked");
     brood__signals_reset();
-    (void)brood__control(PR_SET_NAME, (unsigned long)(uintptr_t)"brood: zygote");
+    (void)brood__control(PR_SET_NAME, (unsigned long)(uintptr_t) "brood: zygote");
     (void)brood__control(PR_SET_PDEATHSIG, SIGCONT);
     if (setup->containment == BROOD_CONTAIN_NAMESPACE)
         nest.setup.containment = enter_namespace(setup);

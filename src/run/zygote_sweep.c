@@ -48,12 +48,14 @@ static struct zygote_child *find(struct nest *nest, pid_t pid)
 
 struct hunt {
     struct nest *nest;
-    unsigned found;
+    unsigned found; /* strangers that were listed */
+    unsigned alive; /* of them, not dead yet */
 };
 
-static bool is_shortage(int error)
+/* Whether to try again: the process or /proc is there, but could not be read now. */
+static bool is_passing(int error)
 {
-    return error == -EMFILE || error == -ENFILE || error == -ENOMEM;
+    return error < 0 && error != -ENOENT && error != -ESRCH && error != -ENOSYS && error != -EACCES;
 }
 
 static void hunt_one(pid_t listed, void *context)
@@ -63,29 +65,33 @@ static void hunt_one(pid_t listed, void *context)
 
     if (hunt->nest->setup.containment == BROOD_CONTAIN_NAMESPACE)
         pid = brood__proc_inner_pid(listed);
-    if (is_shortage(pid))
+    if (is_passing(pid)) {
         hunt->found++;
+        hunt->alive++;
+    }
     if (pid <= 0 || find(hunt->nest, pid) != NULL)
         return;
+    /* Counted even if it is gone with this: it may have left children, who come to us behind the
+     * end of the list that we are reading. */
+    hunt->found++;
     (void)brood__kill(pid, SIGKILL);
     if (brood__wait(pid, NULL, WNOHANG | __WALL, NULL) == 0)
-        hunt->found++;
+        hunt->alive++;
 }
 
-/* Kills and reaps. How many are not dead yet, or -errno: they cannot be listed. */
-static int hunt_strangers(struct nest *nest)
+/* Kills and reaps all that can be found now. 0, or -errno: they cannot be listed. */
+static int hunt_strangers(struct hunt *hunt)
 {
-    struct hunt hunt = {.nest = nest};
-    int r;
+    const struct nest *nest = hunt->nest;
 
-    if (nest->setup.containment == BROOD_CONTAIN_NAMESPACE && nest->child_count == 0) {
-        (void)brood__kill(-1, SIGKILL);
-        while (brood__wait(-1, NULL, WNOHANG | __WALL, NULL) > 0)
-            continue;
-        return brood__wait_peek() == -ECHILD ? 0 : 1;
-    }
-    r = brood__proc_children(hunt_one, &hunt);
-    return r < 0 ? r : (int)hunt.found;
+    hunt->found = hunt->alive = 0;
+    if (nest->setup.containment != BROOD_CONTAIN_NAMESPACE || nest->child_count > 0)
+        return brood__proc_children(hunt_one, hunt);
+    (void)brood__kill(-1, SIGKILL);
+    while (brood__wait(-1, NULL, WNOHANG | __WALL, NULL) > 0)
+        continue;
+    hunt->found = hunt->alive = brood__wait_peek() != -ECHILD;
+    return 0;
 }
 
 /* Until one more child is dead, or DEADLINE. The mask keeps SIGCHLD pending in the signalfd. */
@@ -100,17 +106,22 @@ static void await_death(struct nest *nest, int64_t deadline)
 
 static void sweep(struct nest *nest, int64_t limit_ms)
 {
+    struct hunt hunt = {.nest = nest};
     int64_t deadline = deadline_in(limit_ms);
     unsigned failures = 0;
-    int r;
 
     if (nest->setup.containment == BROOD_CONTAIN_CHILD)
         return;
-    while ((r = hunt_strangers(nest)) != 0 && left_ns(deadline) > 0) {
-        if (r < 0 && (!is_shortage(r) || ++failures == LIST_ATTEMPTS))
+    do {
+        int r = hunt_strangers(&hunt);
+
+        if (r < 0 && (!is_passing(r) || ++failures == LIST_ATTEMPTS))
             return;
-        await_death(nest, deadline_in(10) < deadline ? deadline_in(10) : deadline);
-    }
+        if (r == 0 && hunt.found == 0)
+            return;
+        if (r < 0 || hunt.alive > 0)
+            await_death(nest, deadline_in(10) < deadline ? deadline_in(10) : deadline);
+    } while (left_ns(deadline) > 0);
 }
 
 /* ---- registered children ---- */
@@ -147,8 +158,7 @@ static uint64_t growth(const struct nest *nest, unsigned slot, const struct rusa
 
 static enum zygote_reason reason_of(const struct zygote_child *child, int status)
 {
-    return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL ? child->reason
-                                                              : ZYGOTE_BY_ITSELF;
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL ? child->reason : ZYGOTE_BY_ITSELF;
 }
 
 static void bury_one(struct nest *nest, struct zygote_child *child)
@@ -206,6 +216,7 @@ void brood__nest_undo_birth(struct nest *nest)
 
 void brood__nest_kill_all(struct nest *nest)
 {
+    struct hunt hunt = {.nest = nest};
     int64_t deadline = deadline_in(END_MS);
 
     for (unsigned i = 0; i < nest->child_count; i++) {
@@ -216,7 +227,7 @@ void brood__nest_kill_all(struct nest *nest)
     do {
         pid_t pid;
 
-        (void)hunt_strangers(nest);
+        (void)hunt_strangers(&hunt);
         while ((pid = brood__wait(-1, NULL, WNOHANG | __WALL, NULL)) > 0)
             continue;
         if (pid == -ECHILD)

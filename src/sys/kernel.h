@@ -53,6 +53,7 @@ int64_t brood__channel_receive(int fd, void *data, size_t size, int *fds, unsign
                                bool wait);
 /* No more messages either way: both ends see the end, whoever else holds copies of them. */
 void brood__channel_shutdown(int fd);
+void brood__channel_finish(int fd); /* no more messages from this end; it may still receive */
 
 /* ---- memory objects ---- */
 int brood__memory_object(const char *name, uint64_t len); /* a memfd, sealed at that size */

@@ -24,7 +24,10 @@ struct own_lock {
     _Atomic uint64_t owner; /* brood__self() of its process; the complement while it is made new */
     pthread_mutex_t mutex;
 };
-#define OWN_LOCK {.mutex = PTHREAD_MUTEX_INITIALIZER}
+#define OWN_LOCK                                                                                   \
+    {                                                                                              \
+        .mutex = PTHREAD_MUTEX_INITIALIZER                                                         \
+    }
 void brood__own_lock(struct own_lock *lock, void (*renew)(void));
 void brood__own_unlock(struct own_lock *lock);
 

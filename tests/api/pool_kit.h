@@ -25,7 +25,7 @@
 
 /* Crashes of tasks are meant: they are for the library and the kernel, not for the sanitizer. */
 #if TEST_ASAN
-const char *__asan_default_options(void);
+__attribute__((visibility("default"))) const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
     return "handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_abort=0:handle_sigill=0:"

@@ -142,11 +142,10 @@ TEST(many_futures_in_one_epoll)
     for (long i = 0; i < TASKS; i++) {
         struct epoll_event event = {.events = EPOLLIN};
 
-        futures[i] = submit(pool, task_square, &i, sizeof i,
-                            &(brood_task_options){.out_size = sizeof i});
+        futures[i] =
+            submit(pool, task_square, &i, sizeof i, &(brood_task_options){.out_size = sizeof i});
         event.data.u32 = (uint32_t)i;
-        CHECK_EQ(epoll_ctl(epoll, EPOLL_CTL_ADD, CHECK_OK(brood_future_fd(futures[i])), &event),
-                 0);
+        CHECK_EQ(epoll_ctl(epoll, EPOLL_CTL_ADD, CHECK_OK(brood_future_fd(futures[i])), &event), 0);
     }
     for (int left = TASKS; left > 0; left--) {
         struct epoll_event event;

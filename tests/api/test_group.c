@@ -46,13 +46,13 @@ TEST(bad_groups_are_refused)
     CHECK_ERR(brood_group_next(group, 0, NULL), -EINVAL);
     CHECK_EQ(brood_group_next(group, 0, &result), 0);
     CHECK_ERR(brood_group_submit(group, NULL, NULL, 0, NULL), -EINVAL);
-    CHECK_ERR(brood_group_submit(group, task_nothing, NULL, 0,
-                                 &(brood_task_options){
-                                     .on_done = (brood_done_fn *)(uintptr_t)&task_nothing}),
+    CHECK_ERR(brood_group_submit(
+                  group, task_nothing, NULL, 0,
+                  &(brood_task_options){.on_done = (brood_done_fn *)(uintptr_t)&task_nothing}),
               -EINVAL);
-    CHECK_ERR(brood_group_submit(group, task_nothing, NULL, 0,
-                                 &(brood_task_options){.reserved = {1}}),
-              -EINVAL);
+    CHECK_ERR(
+        brood_group_submit(group, task_nothing, NULL, 0, &(brood_task_options){.reserved = {1}}),
+        -EINVAL);
     brood_group_free(group);
     brood_pool_free(pool);
 }

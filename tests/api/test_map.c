@@ -44,8 +44,8 @@ static void check_squares(const long *squares, long count)
 static void map_squares(brood_pool *pool, size_t count, bool ranges, bool in_in_place,
                         bool out_in_place)
 {
-    long *in = in_in_place ? brood_pool_alloc(pool, count * sizeof *in)
-                           : malloc(count * sizeof *in + 1);
+    long *in =
+        in_in_place ? brood_pool_alloc(pool, count * sizeof *in) : malloc(count * sizeof *in + 1);
     long *out = out_in_place ? brood_pool_alloc(pool, count * sizeof *out)
                              : malloc(count * sizeof *out + 1);
 
@@ -96,19 +96,18 @@ TEST(bad_arrays_are_refused)
     CHECK_ERR(brood_pool_map(pool, NULL, BROOD_IN(in, 4), BROOD_OUT(out, 4), NULL), -EINVAL);
     CHECK_ERR(brood_pool_map(pool, item_square, BROOD_IN(none, 4), BROOD_OUT(out, 4), NULL),
               -EINVAL);
-    CHECK_ERR(brood_pool_map(pool, item_square, BROOD_IN(in, 4), BROOD_OUT(out, 3), NULL),
-              -EINVAL);
+    CHECK_ERR(brood_pool_map(pool, item_square, BROOD_IN(in, 4), BROOD_OUT(out, 3), NULL), -EINVAL);
     CHECK_ERR(brood_pool_map(pool, item_square, BROOD_IN(in, 4), brood_out_of(out, 0, 4), NULL),
               -EINVAL);
-    CHECK_ERR(brood_pool_map(pool, item_square, brood_in_of(in, SIZE_MAX / 2, 4), BROOD_NO_OUT,
-                             NULL),
-              -EINVAL);
-    CHECK_ERR(brood_pool_map(pool, item_square, brood_in_of(in, 8, SIZE_MAX / 4), BROOD_NO_OUT,
-                             NULL),
-              -EINVAL);
-    CHECK_ERR(brood_pool_map(pool, item_square, BROOD_IN(in, 4), BROOD_OUT(out, SIZE_MAX / 4),
-                             NULL),
-              -EINVAL);
+    CHECK_ERR(
+        brood_pool_map(pool, item_square, brood_in_of(in, SIZE_MAX / 2, 4), BROOD_NO_OUT, NULL),
+        -EINVAL);
+    CHECK_ERR(
+        brood_pool_map(pool, item_square, brood_in_of(in, 8, SIZE_MAX / 4), BROOD_NO_OUT, NULL),
+        -EINVAL);
+    CHECK_ERR(
+        brood_pool_map(pool, item_square, BROOD_IN(in, 4), BROOD_OUT(out, SIZE_MAX / 4), NULL),
+        -EINVAL);
     CHECK_ERR(brood_pool_map(pool, item_square, BROOD_IN(in, 4), BROOD_OUT(out, 4), &reserved),
               -EINVAL);
     CHECK_EQ(stats_of(pool).submitted, 0);
@@ -195,17 +194,16 @@ static void fail_alone(bool in_place)
     brood_pool *pool = pool_of(2);
     struct failures failures = {pthread_self(), 0, seen};
     long *in = brood_pool_alloc(pool, COUNT * sizeof *in), *copy = malloc(COUNT * sizeof *copy);
-    long *out = in_place ? brood_pool_alloc(pool, COUNT * sizeof *out)
-                         : malloc(COUNT * sizeof *out);
+    long *out =
+        in_place ? brood_pool_alloc(pool, COUNT * sizeof *out) : malloc(COUNT * sizeof *out);
     int failed;
 
     count_up(in, COUNT);
     count_up(copy, COUNT);
-    failed = brood_pool_map(pool, item_of_all_kinds, BROOD_IN(in_place ? in : copy, COUNT),
-                            BROOD_OUT(out, COUNT),
-                            &(brood_map_options){.verdicts = verdicts,
-                                                 .on_fail = on_fail,
-                                                 .on_fail_context = &failures});
+    failed = brood_pool_map(
+        pool, item_of_all_kinds, BROOD_IN(in_place ? in : copy, COUNT), BROOD_OUT(out, COUNT),
+        &(brood_map_options){
+            .verdicts = verdicts, .on_fail = on_fail, .on_fail_context = &failures});
     CHECK_EQ(failed, COUNT / 100 * 4);
     CHECK_EQ(failures.count, failed);
     CHECK_EQ(stats_of(pool).worker_deaths, COUNT / 100 * 3);
@@ -377,10 +375,10 @@ TEST(on_fail_may_use_the_pool)
 
     for (int i = 0; i < 60; i++)
         codes[i] = i % 6 == 0 ? -1 : 0;
-    CHECK_EQ(brood_pool_map(pool, task_return_code, BROOD_IN(codes, 60), BROOD_NO_OUT,
-                            &(brood_map_options){.on_fail = use_the_pool,
-                                                 .on_fail_context = &nested}),
-             10);
+    CHECK_EQ(
+        brood_pool_map(pool, task_return_code, BROOD_IN(codes, 60), BROOD_NO_OUT,
+                       &(brood_map_options){.on_fail = use_the_pool, .on_fail_context = &nested}),
+        10);
     CHECK_EQ(nested.calls, 10);
     brood_pool_free(pool);
 }

@@ -26,9 +26,9 @@ static bool is_filled(const unsigned char *bytes, size_t len)
     return true;
 }
 
-static const size_t sizes[] = {0,    1,     15,    16,      63,          64,         65,
-                               127,  128,   4095,  4096,    4097,        32 * 1024,  65536,
-                               MIB - 1, MIB, MIB + 1, 10 * (size_t)MIB + 3};
+static const size_t sizes[] = {0,         1,     15,      16,   63,      64,
+                               65,        127,   128,     4095, 4096,    4097,
+                               32 * 1024, 65536, MIB - 1, MIB,  MIB + 1, 10 * (size_t)MIB + 3};
 enum { SIZES = sizeof sizes / sizeof sizes[0] };
 
 static int task_is_filled(brood_task *task)
@@ -335,8 +335,7 @@ TEST(pool_memory_is_passed_by_reference_and_survives_crashes)
         CHECK_EQ(stats_of(pool).heap_used, used);
         CHECK_EQ(*(const long *)result_of(future)->data, (long)COUNT * (COUNT - 1) / 2);
         brood_future_free(future);
-        CHECK_EQ(brood_pool_apply(pool, task_kill_itself, numbers, 1000, NULL, 0),
-                 BROOD_ECRASHED);
+        CHECK_EQ(brood_pool_apply(pool, task_kill_itself, numbers, 1000, NULL, 0), BROOD_ECRASHED);
     }
     CHECK_EQ(numbers[12345], 12345);
     brood_pool_release(pool, numbers);

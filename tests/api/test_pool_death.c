@@ -13,15 +13,14 @@
 
 TEST(each_deadly_signal_is_named_and_costs_one_task)
 {
-    const int signals[] = {SIGSEGV, SIGBUS,  SIGILL,  SIGFPE,  SIGABRT, SIGSYS,  SIGTRAP,
-                           SIGKILL, SIGTERM, SIGINT,  SIGHUP,  SIGQUIT, SIGPIPE, SIGALRM,
+    const int signals[] = {SIGSEGV, SIGBUS,  SIGILL,  SIGFPE,  SIGABRT,  SIGSYS,  SIGTRAP,
+                           SIGKILL, SIGTERM, SIGINT,  SIGHUP,  SIGQUIT,  SIGPIPE, SIGALRM,
                            SIGUSR1, SIGUSR2, SIGXCPU, SIGPROF, SIGVTALRM};
     brood_pool *pool = pool_of(2);
     const unsigned count = sizeof signals / sizeof signals[0];
 
     for (unsigned i = 0; i < count; i++) {
-        brood_outcome outcome =
-            outcome_of(pool, task_raise, &signals[i], sizeof signals[i], NULL);
+        brood_outcome outcome = outcome_of(pool, task_raise, &signals[i], sizeof signals[i], NULL);
 
         CHECK_EQ(outcome.verdict, BROOD_ECRASHED);
         CHECK_EQ(outcome.cause, BROOD_SIGNALLED);
@@ -92,10 +91,7 @@ static void expect_crash(brood_pool *pool, brood_task_fn *fn, int signal)
     CHECK_EQ(result->outcome.signal, signal);
     CHECK(result->data == NULL);
     CHECK_EQ(result->len, 0);
-    if (TEST_ASAN)
-        CHECK(result->outcome.report == NULL || result->outcome.report[0] != '\0');
-    else
-        CHECK(result->outcome.report != NULL && result->outcome.report[0] != '\0');
+    CHECK(result->outcome.report != NULL && result->outcome.report[0] != '\0');
     brood_future_free(future);
     check_works(pool);
 }
@@ -128,8 +124,6 @@ TEST(a_report_names_the_function_that_crashed)
     brood_future *future = submit(pool, task_abort, NULL, 0, NULL);
     const char *report = result_of(future)->outcome.report;
 
-    if (TEST_ASAN)
-        SKIP("the sanitizer has handlers of its own");
     CHECK(report != NULL);
     CHECK(strstr(report, "SIGABRT") != NULL);
     CHECK(strchr(report, '+') != NULL);
@@ -257,8 +251,8 @@ TEST(a_task_over_its_timeout_is_stopped_and_says_so)
 {
     brood_pool *pool = pool_of(1);
     int64_t start = now_ms();
-    brood_outcome outcome = outcome_of(pool, task_for_ever, NULL, 0,
-                                       &(brood_task_options){.timeout_ms = 50});
+    brood_outcome outcome =
+        outcome_of(pool, task_for_ever, NULL, 0, &(brood_task_options){.timeout_ms = 50});
 
     CHECK_EQ(outcome.verdict, BROOD_EDEADLINE);
     CHECK_EQ(outcome.cause, BROOD_TIMED_OUT);
@@ -355,10 +349,9 @@ TEST(many_timeouts_hit_only_the_slow)
     brood_future *futures[200];
 
     for (long i = 0; i < 200; i++)
-        futures[i] = submit(pool, i % 40 == 7 ? task_for_ever : task_square, &i,
-                            i % 40 == 7 ? 0 : sizeof i,
-                            &(brood_task_options){.out_size = sizeof i,
-                                                  .timeout_ms = i % 40 == 7 ? 20 : 60000});
+        futures[i] = submit(
+            pool, i % 40 == 7 ? task_for_ever : task_square, &i, i % 40 == 7 ? 0 : sizeof i,
+            &(brood_task_options){.out_size = sizeof i, .timeout_ms = i % 40 == 7 ? 20 : 60000});
     for (long i = 0; i < 200; i++) {
         CHECK_EQ(result_of(futures[i])->verdict, i % 40 == 7 ? BROOD_EDEADLINE : 0);
         brood_future_free(futures[i]);
@@ -456,8 +449,8 @@ TEST(an_error_returned_is_never_tried_again)
 {
     brood_pool *pool = pool_of(1);
     int code = -EIO;
-    brood_outcome outcome = outcome_of(pool, task_return_code, &code, sizeof code,
-                                       &(brood_task_options){.retries = 5});
+    brood_outcome outcome =
+        outcome_of(pool, task_return_code, &code, sizeof code, &(brood_task_options){.retries = 5});
 
     CHECK_EQ(outcome.verdict, -EIO);
     CHECK_EQ(outcome.attempts, 1);
@@ -471,8 +464,8 @@ TEST(the_next_attempt_waits_for_its_delay)
     brood_pool *pool = pool_with(&(brood_pool_options){.workers = 1, .strikes_max = 100});
     int64_t start = now_ms();
     unsigned runs;
-    brood_outcome outcome = stubborn(
-        pool, 2, &runs, &(brood_task_options){.retries = 2, .retry_delay_ms = 60}, gate);
+    brood_outcome outcome =
+        stubborn(pool, 2, &runs, &(brood_task_options){.retries = 2, .retry_delay_ms = 60}, gate);
 
     CHECK_EQ(outcome.verdict, 0);
     CHECK(now_ms() - start >= 120);
@@ -506,8 +499,7 @@ TEST(a_task_that_ended_too_many_workers_is_put_in_quarantine)
     struct gate *gate = gate_new();
     brood_pool *pool = pool_of(1);
     unsigned runs;
-    brood_outcome outcome =
-        stubborn(pool, 100, &runs, &(brood_task_options){.retries = 50}, gate);
+    brood_outcome outcome = stubborn(pool, 100, &runs, &(brood_task_options){.retries = 50}, gate);
 
     CHECK_EQ(outcome.verdict, BROOD_ECRASHED);
     CHECK(outcome.quarantined);
@@ -554,8 +546,8 @@ TEST(a_running_task_that_is_cancelled_is_killed)
 {
     struct gate *runs = gate_new();
     brood_pool *pool = pool_of(1);
-    brood_future *future = submit(pool, task_for_ever, &runs, sizeof runs,
-                                  &(brood_task_options){.retries = 5});
+    brood_future *future =
+        submit(pool, task_for_ever, &runs, sizeof runs, &(brood_task_options){.retries = 5});
 
     gate_wait(runs);
     CHECK_EQ(brood_future_cancel(future), 1);
@@ -646,9 +638,9 @@ TEST_LIMIT(a_promised_cancel_holds_for_tasks_that_die_time_out_and_retry, 60)
         brood_future *futures[6];
 
         for (int i = 0; i < 6; i++)
-            futures[i] =
-                submit(pool, i % 2 == 0 ? task_kill_itself : task_for_ever, NULL, 0,
-                       &(brood_task_options){.retries = UINT_MAX, .timeout_ms = i % 2 == 0 ? 0 : 1});
+            futures[i] = submit(
+                pool, i % 2 == 0 ? task_kill_itself : task_for_ever, NULL, 0,
+                &(brood_task_options){.retries = UINT_MAX, .timeout_ms = i % 2 == 0 ? 0 : 1});
         for (volatile uint64_t spin = test_random_below(1000000); spin > 0; spin--)
             continue;
         for (int i = 0; i < 6; i++)

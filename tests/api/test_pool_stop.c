@@ -21,8 +21,7 @@ static int task_ignore_term(brood_task *task)
 /* A pool of two of which one runs FN, and has begun to. */
 static brood_pool *pool_running(brood_task_fn *fn, struct gate *runs)
 {
-    brood_pool *pool =
-        pool_with(&(brood_pool_options){.workers = 2, .stop_grace_ms = GRACE_MS});
+    brood_pool *pool = pool_with(&(brood_pool_options){.workers = 2, .stop_grace_ms = GRACE_MS});
 
     CHECK_EQ(brood_pool_submit(pool, fn, &runs, sizeof runs, NULL, NULL), 0);
     gate_wait(runs);
@@ -244,7 +243,8 @@ static void parent_killed(int containment)
     int pidfds[2];
 
     if (parent == 0) {
-        brood_pool *pool = pool_with(&(brood_pool_options){.workers = 1, .containment = containment});
+        brood_pool *pool =
+            pool_with(&(brood_pool_options){.workers = 1, .containment = containment});
 
         CHECK_EQ(brood_pool_submit(pool, task_leave_grandchild, &in, sizeof in, NULL, NULL), 0);
         CHECK_EQ(brood_pool_join(pool, BROOD_FOREVER), 0);

@@ -179,9 +179,9 @@ TEST_LIMIT(a_map_in_a_storm_of_kills_fails_only_what_was_hit, 60)
         CHECK_OK(brood_pool_pids(pool, pids, WORKERS));
         for (int i = 0; i < WORKERS; i++)
             storm->pids[i] = pids[i];
-        failed = CHECK_OK(brood_pool_map(pool, task_in_storm, BROOD_IN(in, COUNT),
-                                         BROOD_OUT(out, COUNT),
-                                         &(brood_map_options){.verdicts = verdicts}));
+        failed =
+            CHECK_OK(brood_pool_map(pool, task_in_storm, BROOD_IN(in, COUNT), BROOD_OUT(out, COUNT),
+                                    &(brood_map_options){.verdicts = verdicts}));
         counted = 0;
         for (uint32_t i = 0; i < COUNT; i++) {
             counted += verdicts[i] < 0;

@@ -6,7 +6,7 @@
  * Lane 0 is the victim, which steps (harness/step.h) cut everywhere. Lane 1, where there is one,
  * is a process that really sleeps on its word. Lane 2 is this process: the others, who go on
  * working while nobody knows of the death. The owner is this process too, with the books and the
- * repair of dispatch_bed.h. The owner's own steps are not cut: with it all its lanes die.
+ * repair of dispatch_bed.h. The owner's steps are held up but not cut: its lanes die with it.
  *
  * Some ways need a task to come at a moment that no setup can arrange: just when a lane falls
  * asleep. There the tasks are published by setup, their cells hidden, and brood__futex_wait(),
@@ -308,17 +308,26 @@ static void all_is_repaired(void *memory, const struct step_victim *victim, void
 }
 
 typedef void step_fn(void *memory, void *context);
+typedef void oracle_fn(void *memory, const struct step_victim *victim, void *context);
+
+static struct step_plan plan_of(struct scene *scene, step_fn *operation, oracle_fn *oracle,
+                                const char *name)
+{
+    return (struct step_plan){.memory_len = bed_len(shape),
+                              .setup = arrange_scene,
+                              .operation = operation,
+                              .oracle = oracle,
+                              .teardown = clear_scene,
+                              .context = scene,
+                              .name = name};
+}
 
 static void kill_in(struct scene *scene, step_fn *prepare, step_fn *operation, const char *name)
 {
-    step_kill(&(struct step_plan){.memory_len = bed_len(shape),
-                                  .setup = arrange_scene,
-                                  .prepare = prepare,
-                                  .operation = operation,
-                                  .oracle = all_is_repaired,
-                                  .teardown = clear_scene,
-                                  .context = scene,
-                                  .name = name});
+    struct step_plan plan = plan_of(scene, operation, all_is_repaired, name);
+
+    plan.prepare = prepare;
+    step_kill(&plan);
 }
 
 TEST_LIMIT(a_lane_may_die_in_a_claim, 300)
@@ -420,14 +429,10 @@ static void mail_is_repaired(void *memory, const struct step_victim *victim, voi
 TEST_LIMIT(a_lane_may_die_while_it_reads_its_mail, 300)
 {
     struct scene scene = {.tasks = 1};
+    struct step_plan plan = plan_of(&scene, take_mail, mail_is_repaired, "mail");
 
-    step_kill(&(struct step_plan){.memory_len = bed_len(shape),
-                                  .setup = arrange_mail,
-                                  .operation = take_mail,
-                                  .oracle = mail_is_repaired,
-                                  .teardown = clear_scene,
-                                  .context = &scene,
-                                  .name = "mail"});
+    plan.setup = arrange_mail;
+    step_kill(&plan);
 }
 
 static void announced_or_not(void *memory, const struct step_victim *victim, void *context)
@@ -449,31 +454,20 @@ static void announced_or_not(void *memory, const struct step_victim *victim, voi
 TEST_LIMIT(a_lane_may_die_while_it_announces_itself, 300)
 {
     struct scene scene = {.tasks = 1};
+    struct step_plan plan = plan_of(&scene, announce, announced_or_not, "announce");
 
-    step_kill(&(struct step_plan){.memory_len = bed_len(shape),
-                                  .setup = arrange_scene,
-                                  .operation = announce,
-                                  .oracle = announced_or_not,
-                                  .teardown = clear_scene,
-                                  .context = &scene,
-                                  .name = "announce"});
+    step_kill(&plan);
 }
 
 /* ---- held up ---- */
 
-typedef void meanwhile_fn(void *memory, const struct step_victim *victim, void *context);
-
-static void pause_work(struct scene *scene, meanwhile_fn *meanwhile, meanwhile_fn *oracle,
+static void pause_work(struct scene *scene, oracle_fn *meanwhile, oracle_fn *oracle,
                        const char *name)
 {
-    step_pause(&(struct step_plan){.memory_len = bed_len(shape),
-                                   .setup = arrange_scene,
-                                   .operation = work,
-                                   .meanwhile = meanwhile,
-                                   .oracle = oracle,
-                                   .teardown = clear_scene,
-                                   .context = scene,
-                                   .name = name});
+    struct step_plan plan = plan_of(scene, work, oracle, name);
+
+    plan.meanwhile = meanwhile;
+    step_pause(&plan);
 }
 
 static void publish_and_wake(struct scene *scene, unsigned ring)
@@ -607,16 +601,12 @@ static void owner_is_awake(void *memory, const struct step_victim *victim, void 
 TEST_LIMIT(no_owner_sleeps_over_a_result, 600)
 {
     struct scene scene = {.tasks = 1, .owner_sleeps = true};
+    struct step_plan plan =
+        plan_of(&scene, finish_one, owner_is_awake, "finish, with an owner that falls asleep");
 
-    step_pause(&(struct step_plan){.memory_len = bed_len(shape),
-                                   .setup = arrange_scene,
-                                   .prepare = claim_and_start,
-                                   .operation = finish_one,
-                                   .meanwhile = owner_falls_asleep,
-                                   .oracle = owner_is_awake,
-                                   .teardown = clear_scene,
-                                   .context = &scene,
-                                   .name = "finish, with an owner that falls asleep"});
+    plan.prepare = claim_and_start;
+    plan.meanwhile = owner_falls_asleep;
+    step_pause(&plan);
 }
 
 /* ---- the kill fence ---- */
@@ -721,18 +711,15 @@ static void kill_is_fair(void *memory, const struct step_victim *victim, void *c
     CHECK_EQ(atomic_load(&scene->bed.witness->began[1]), !confirmed);
 }
 
-TEST_LIMIT(an_owner_held_up_in_a_kill_hits_no_innocent, 600)
+TEST_LIMIT(an_owner_held_up_in_a_kill_is_fair, 600)
 {
     struct scene scene = {.tasks = 2};
+    struct step_plan plan =
+        plan_of(&scene, own_kill, kill_is_fair, "a kill, with a lane that goes on");
 
-    step_pause(&(struct step_plan){.memory_len = bed_len(shape),
-                                   .setup = arrange_duel,
-                                   .operation = own_kill,
-                                   .meanwhile = lane_goes_on,
-                                   .oracle = kill_is_fair,
-                                   .teardown = clear_scene,
-                                   .context = &scene,
-                                   .name = "a kill, with a lane that goes on"});
+    plan.setup = arrange_duel;
+    plan.meanwhile = lane_goes_on;
+    step_pause(&plan);
 }
 
 /* And held up between showing a task and waking a lane, which meanwhile falls asleep. */
@@ -775,15 +762,11 @@ static void task_is_begun(void *memory, const struct step_victim *victim, void *
 TEST_LIMIT(an_owner_held_up_in_a_publish_strands_nobody, 600)
 {
     struct scene scene = {.hidden = 1, .spins = 2};
+    struct step_plan plan =
+        plan_of(&scene, own_publish, task_is_begun, "a publish, with a lane that falls asleep");
 
-    step_pause(&(struct step_plan){.memory_len = bed_len(shape),
-                                   .setup = arrange_scene,
-                                   .operation = own_publish,
-                                   .meanwhile = lane_looks,
-                                   .oracle = task_is_begun,
-                                   .teardown = clear_scene,
-                                   .context = &scene,
-                                   .name = "a publish, with a lane that falls asleep"});
+    plan.meanwhile = lane_looks;
+    step_pause(&plan);
 }
 
 /* ---- sweeps that must fail ---- */

@@ -318,6 +318,11 @@ void brood__channel_shutdown(int fd)
     (void)shutdown(fd, SHUT_RDWR);
 }
 
+void brood__channel_finish(int fd)
+{
+    (void)shutdown(fd, SHUT_WR);
+}
+
 /* ---- memory objects ---- */
 
 int brood__memory_object(const char *name, uint64_t len)

@@ -45,7 +45,7 @@ static int close_listed(posix_spawn_file_actions_t *actions, const char *buffer,
 
     for (int64_t at = 0; at < len && r == 0;) {
         const struct directory_entry *entry = (const void *)(buffer + at);
-        int fd = atoi(entry->name);
+        int fd = (int)strtol(entry->name, NULL, 10); /* "." and ".." give 0 */
 
         if (fd > STDERR_FILENO && is_inherited(fd))
             r = -posix_spawn_file_actions_addclose(actions, fd);

@@ -164,8 +164,8 @@ TEST(an_argument_may_be_large)
     CHECK(bytes != NULL);
     memset(bytes, 3, len);
     for (int i = 0; i < STARTS; i++) {
-        brood_process *process = start_with(
-            sum_bytes, bytes, len, &(brood_process_options){.start = starts[i]});
+        brood_process *process =
+            start_with(sum_bytes, bytes, len, &(brood_process_options){.start = starts[i]});
 
         CHECK_EQ(joined(process).code, 3 << 23);
         brood_process_free(process);
@@ -292,6 +292,12 @@ TEST(a_time_limit_is_kept)
     brood__server_stop();
 }
 
+/* So that the compiler cannot see that nobody reads it. */
+static void use(void *memory)
+{
+    __asm__ volatile("" : : "r"(memory) : "memory");
+}
+
 static int grow_step_by_step(void *arg)
 {
     (void)arg;
@@ -301,16 +307,18 @@ static int grow_step_by_step(void *arg)
         if (more == NULL)
             abort();
         memset(more, 1, 1 << 20);
+        use(more);
     }
 }
 
 static int grow_at_once(void *arg)
 {
     const size_t len = (size_t)8 << 30;
-    volatile char *more = malloc(len);
+    char *more = malloc(len);
 
     (void)arg;
-    more[0] = 1; /* NULL */
+    use(more);
+    *(volatile char *)more = 1; /* NULL */
     return sleep_for_ever(NULL);
 }
 
@@ -340,6 +348,7 @@ static int use_memory(void *arg)
     if (memory == NULL)
         return 1;
     memset(memory, 1, len);
+    use(memory);
     return ((volatile char *)memory)[len - 1] == 1 ? 0 : 2;
 }
 

@@ -121,9 +121,8 @@ enum { WAYS = sizeof ways / sizeof ways[0] };
 static brood_process *start_scene(brood_main_fn *scene, const struct place *place, int way,
                                   int64_t timeout_ms)
 {
-    const brood_process_options options = {.start = ways[way].start,
-                                           .containment = ways[way].containment,
-                                           .timeout_ms = timeout_ms};
+    const brood_process_options options = {
+        .start = ways[way].start, .containment = ways[way].containment, .timeout_ms = timeout_ms};
     brood_process *process = NULL;
 
     CHECK_OK(brood_process_start(&process, scene, place, sizeof *place, &options));
