@@ -35,6 +35,8 @@
 #ifndef BROOD_SRC_IPC_DISPATCH_H
 #define BROOD_SRC_IPC_DISPATCH_H
 
+#include "sys/kernel.h"
+
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -234,6 +236,16 @@ static inline void dispatch_relax(void)
 #elif defined(__aarch64__)
     __asm__ volatile("yield");
 #endif
+}
+
+/* Turn I of a loop that waits for the other side for some microseconds. Now and then it lets that
+ * side run here: where there are fewer CPUs than processes, it may be waiting for this one. */
+static inline void dispatch_pause(unsigned i)
+{
+    if (i % 16 == 15)
+        brood__yield();
+    else
+        dispatch_relax();
 }
 
 /* A cell: {ticket:32 | owner:12 | slot:20}. The owner is a lane + 1, or one of these. A zeroed

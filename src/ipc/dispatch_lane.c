@@ -181,7 +181,7 @@ static uint32_t search(struct lane_self *self)
         return NO_SLOT;
     set_bit(self, control->search);
     for (uint32_t i = 0; i < self->spins && slot == NO_SLOT && !stopping(self); i++) {
-        dispatch_relax();
+        dispatch_pause(i);
         slot = brood__lane_claim(self);
     }
     clear_bit(self, control->search);

@@ -21,7 +21,7 @@
 #include <errno.h>
 #include <string.h>
 
-static struct stable_list futures = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static struct stable_list futures;
 
 void brood__list_append(struct future_list_ends *list, struct brood_future *future)
 {

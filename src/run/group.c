@@ -16,7 +16,7 @@
 
 #include <errno.h>
 
-static struct stable_list groups = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static struct stable_list groups;
 static const brood_group_options no_options;
 
 static int check(const struct brood_group *group)

@@ -27,7 +27,7 @@
 #ifndef BROOD_SRC_RUN_POOL_H
 #define BROOD_SRC_RUN_POOL_H
 
-#include "base/stable.h"
+#include "sys/stable.h"
 #include "ipc/arena.h"
 #include "ipc/dispatch.h"
 #include "ipc/heap.h"

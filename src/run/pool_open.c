@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "run/pool.h"
+#include "sys/cpu.h"
 #include "sys/crash.h"
 #include "sys/kernel.h"
 #include "sys/proc.h"
@@ -30,9 +31,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { BACKLOG_DEFAULT = 4096, STRIKES_DEFAULT = 3, GRACE_DEFAULT_MS = 2000, SPINS = 400, SLOTS_STEP = 64 };
+enum { BACKLOG_DEFAULT = 4096, STRIKES_DEFAULT = 3, GRACE_DEFAULT_MS = 2000, SPINS = 1600, SLOTS_STEP = 64 };
 
-static struct stable_list pools = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static struct stable_list pools;
 static const brood_pool_options no_options;
 
 int brood__pool_check(const struct brood_pool *pool)
@@ -201,6 +202,17 @@ static void init_workers(struct brood_pool *pool, uint64_t arenas_start, uint64_
     }
 }
 
+/* Mapped, so that only those that are used cost memory and time. */
+static int map_tasks(struct brood_pool *pool)
+{
+    void *tasks;
+    int r = brood__memory_map_private(&tasks, pool->options.backlog_max * sizeof *pool->tasks);
+
+    if (r == 0)
+        pool->tasks = tasks;
+    return r;
+}
+
 /* Lanes look at the first cell of every ring, also of one that was never used. */
 static int commit_head(struct brood_pool *pool, struct dispatch_shape shape, unsigned ring,
                        uint64_t page)
@@ -231,9 +243,9 @@ static int lay_out(struct brood_pool *pool)
     if (pool->workers == NULL)
         return -ENOMEM;
     init_workers(pool, pool->heap_end, span);
-    pool->tasks = brood__alloc_zeroed(pool->options.backlog_max, sizeof *pool->tasks);
-    if (pool->tasks == NULL)
-        return -ENOMEM;
+    r = map_tasks(pool);
+    if (r < 0)
+        return r;
     pool->free_slot = NO_SLOT;
     pool->tasks_max = pool->options.backlog_max;
     r = brood__memory_commit(pool->memory_fd, 0, brood__dispatch_core_size(shape));
@@ -327,7 +339,7 @@ static int open_pool(struct brood_pool *pool)
 {
     int r;
 
-    pool->spins = brood_cpu_count() > 1 ? SPINS : 0;
+    pool->spins = brood__cpu_affinity() != 1 ? SPINS : 0;
     pool->bell = brood__fd_event();
     if (pool->bell < 0)
         return pool->bell;
@@ -401,7 +413,7 @@ static void release_memory(struct brood_pool *pool)
     brood__heap_free(pool->heap);
     brood__timers_done(&pool->timers);
     brood__dispatch_done(&pool->dispatch);
-    brood__free(pool->tasks);
+    brood__memory_unmap(pool->tasks, pool->options.backlog_max * sizeof *pool->tasks);
     brood__free(pool->workers);
     brood__memory_unmap(pool->base, pool->memory_len);
     brood__fd_close(pool->memory_fd);

@@ -28,7 +28,7 @@
 #include <errno.h>
 #include <sys/wait.h>
 
-enum { BIRTHS_FAILED_MAX = 8, BIRTH_PAUSE_NS = 2000000 };
+enum { BIRTHS_FAILED_MAX = 8, BIRTH_PAUSE_NS = 2000000, LAST_MS = 1000 };
 
 void brood__worker_ask(struct brood_pool *pool, uint32_t lane)
 {
@@ -307,6 +307,22 @@ void brood__pool_break(struct brood_pool *pool, int error)
     brood__pool_wake_waiters(pool);
 }
 
+/* The zygote's children die with it, but a moment later, and not if they changed their user. Then
+ * nobody writes any more into memory that is given back. */
+static void kill_rest(struct brood_pool *pool)
+{
+    int64_t deadline = deadline_in(LAST_MS);
+
+    for (uint32_t lane = 0; lane < pool->dispatch.view.shape.lanes; lane++)
+        brood__worker_signal(&pool->workers[lane], SIGKILL);
+    for (uint32_t lane = 0; lane < pool->dispatch.view.shape.lanes; lane++) {
+        struct pollfd fd = {.fd = pool->workers[lane].pidfd, .events = POLLIN};
+
+        if (fd.fd >= 0)
+            (void)brood__fd_wait(&fd, 1, deadline);
+    }
+}
+
 void brood__pool_event(struct brood_pool *pool, const struct zygote_event *event)
 {
     uint32_t lane = (uint32_t)(event->id & 0xfff);
@@ -332,6 +348,7 @@ void brood__pool_event(struct brood_pool *pool, const struct zygote_event *event
         break;
     case ZYGOTE_GONE:
         pool->zygote_gone = true;
+        kill_rest(pool);
         brood__pool_break(pool, BROOD_ELOST);
         break;
     }

@@ -28,7 +28,7 @@ static bool has_news(const struct brood_pool *pool)
 static void spin(const struct brood_pool *pool)
 {
     for (unsigned i = 0; i < pool->spins && !has_news(pool); i++)
-        dispatch_relax();
+        dispatch_pause(i);
 }
 
 /* Work that nobody fetches although a lane sleeps: whoever searches, and so keeps others from

@@ -2,13 +2,13 @@
 /*
  * The handles of this process's children, oldest first, and the memory of all handles.
  *
- * A handle's memory is never unmapped (base/stable.h), so that a call with a freed one reads that
+ * A handle's memory is never unmapped (sys/stable.h), so that a call with a freed one reads that
  * it is free. In a forked child the list is empty, whatever it was in the parent.
  *
  * Nothing here is shared with another process; a death leaves nothing.
  */
 #include "base/clock.h"
-#include "base/stable.h"
+#include "sys/stable.h"
 #include "run/process_inside.h"
 #include "sys/kernel.h"
 #include "sys/self.h"
@@ -21,11 +21,11 @@ static struct {
     struct stable_list memory;
     brood_process *oldest, *newest;
     unsigned number;
-} family = {.lock = OWN_LOCK, .memory = {.lock = PTHREAD_MUTEX_INITIALIZER}};
+} family = {.lock = OWN_LOCK};
 
 static void renew(void)
 {
-    family.memory = STABLE_LIST;
+    family.memory = (struct stable_list){0};
     family.oldest = family.newest = NULL;
     family.number = 0;
 }

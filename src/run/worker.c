@@ -22,6 +22,7 @@
 #include "sys/crash.h"
 #include "sys/kernel.h"
 #include "sys/proc.h"
+#include "sys/self.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -42,6 +43,7 @@ struct worker_self {
     struct worker_birth birth;
     char *base;
     struct arena *arena;
+    uint64_t self; /* brood__self() */
     const void *context;
     void *state;
     struct rusage usage; /* at .usage_at */
@@ -250,6 +252,15 @@ static void measure(struct worker_self *worker, struct slot *slot, int64_t now)
         slot->peak_rss = (uint64_t)(worker->usage.ru_maxrss - worker->start_rss) * 1024;
 }
 
+/* A child of the task that returned as well, and is no worker. */
+static void leave_if_forked(const struct worker_self *worker)
+{
+    if (brood__self() == worker->self)
+        return;
+    (void)fflush(NULL);
+    brood__exit_now(0);
+}
+
 /* False: the worker must leave. */
 static bool run_task(struct worker_self *worker, uint32_t index)
 {
@@ -268,6 +279,7 @@ static bool run_task(struct worker_self *worker, uint32_t index)
     if (started - worker->usage_at > SAMPLE_NS)
         sample_usage(worker, started);
     slot->verdict = call(&run);
+    leave_if_forked(worker);
     if ((slot->flags & SLOT_FIXED) != 0)
         slot->kind = RESULT_FIXED;
     (void)fflush(NULL);
@@ -361,6 +373,7 @@ static int begin(struct worker_self *worker, const struct zygote_birth *birth, c
                           ? worker->base + worker->birth.context
                           : (const void *)(uintptr_t)worker->birth.context;
     offer_to_oom_killer();
+    worker->self = brood__self();
     sample_usage(worker, now_ns());
     worker->start_rss = worker->usage.ru_maxrss;
     (void)brood__crash_catch((void *)(worker->base + worker->birth.crash));

@@ -92,6 +92,7 @@ void brood__mask_restore(const sigset_t *old);
 /* Default actions instead of handlers, but for those of crash signals. What is ignored stays so,
  * except SIGCHLD: who ignores it cannot wait for children. */
 void brood__signals_reset(void);
+void brood__yield(void); /* lets another thread run here, if one wants to */
 void brood__exit_now(int code) __attribute__((noreturn));
 
 #endif

@@ -381,6 +381,30 @@ TEST(peak_memory_is_the_growth_of_the_task)
     free(ours);
 }
 
+/* ---- address space ---- */
+
+TEST(a_small_address_space_holds_a_smaller_pool_or_is_no_memory)
+{
+    brood_pool *pool = NULL;
+    bool opened = false;
+
+    if (TEST_ASAN || TEST_TSAN)
+        SKIP("the sanitizer needs much address space");
+    for (rlim_t space = 16 * (rlim_t)MIB; space <= 1024 * (rlim_t)MIB; space *= 2) {
+        int r;
+
+        limit(RLIMIT_AS, space);
+        r = brood_pool_new(&pool, &(brood_pool_options){.workers = 2});
+        CHECK(r == 0 || (r == -ENOMEM && !opened) || (r == -EAGAIN && !opened));
+        if (r < 0)
+            continue;
+        opened = true;
+        check_works(pool);
+        brood_pool_free(pool);
+    }
+    CHECK(opened);
+}
+
 /* ---- no /proc ---- */
 
 static int task_with_child(brood_task *task)

@@ -222,50 +222,49 @@ static int task_leave_grandchild(brood_task *task)
 
     if (pid == 0) {
         (void)setsid();
-        pid = fork();
-        if (pid != 0)
+        if (fork() != 0)
             _exit(0);
-        in->pids->daemon = getpid();
         gate_open(in->ready);
-        for (;;)
-            (void)pause();
+        return task_for_ever(task);
     }
-    in->pids->worker = getpid();
-    (void)waitpid(pid, NULL, 0);
-    for (;;)
-        (void)pause();
+    return task_for_ever(task);
 }
 
+/* All of them hold the write end of a pipe, so its end is the end of the last of them. */
 static void parent_killed(int containment)
 {
-    struct orphaned in = {gate_new(), share(4096)};
-    pid_t parent = CHECK_OK(fork());
-    int pidfds[2];
+    struct orphaned in = {gate_new(), NULL};
+    int ends[2];
+    char byte;
+    pid_t parent;
 
+    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+    parent = CHECK_OK(fork());
     if (parent == 0) {
         brood_pool *pool =
-            pool_with(&(brood_pool_options){.workers = 1, .containment = containment});
+            pool_with(&(brood_pool_options){.workers = 2, .containment = containment});
 
         CHECK_EQ(brood_pool_submit(pool, task_leave_grandchild, &in, sizeof in, NULL, NULL), 0);
         CHECK_EQ(brood_pool_join(pool, BROOD_FOREVER), 0);
         _exit(1);
     }
+    (void)close(ends[1]);
     gate_wait(in.ready);
-    while (in.pids->worker == 0)
-        (void)sched_yield();
-    pidfds[0] = open_pidfd(in.pids->worker);
-    pidfds[1] = open_pidfd(in.pids->daemon);
     CHECK_EQ(kill(parent, SIGKILL), 0);
     CHECK_EQ(waitpid(parent, NULL, 0), parent);
-    await_death(pidfds[0]);
-    await_death(pidfds[1]);
+    CHECK_EQ(read(ends[0], &byte, 1), 0);
+    (void)close(ends[0]);
     gate_free(in.ready);
-    CHECK_EQ(munmap(in.pids, 4096), 0);
 }
 
 TEST(the_parents_death_takes_workers_and_escaped_grandchildren_along)
 {
     parent_killed(BROOD_CONTAIN_GROUP);
+}
+
+TEST(the_parents_death_takes_the_whole_namespace_along)
+{
+    parent_killed(BROOD_CONTAIN_NAMESPACE);
 }
 
 /* ---- grandchildren ---- */

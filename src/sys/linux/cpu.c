@@ -29,8 +29,7 @@ enum { TEXT_MAX = 4 << 20, MASK_MAX = 1 << 16 };
 
 /* ---- affinity ---- */
 
-/* CPUs of the mask, or 0 when the kernel does not tell. */
-static unsigned affinity_count(void)
+unsigned brood__cpu_affinity(void)
 {
     for (size_t size = 128; size <= MASK_MAX; size *= 2) {
         unsigned char *mask = brood__alloc_zeroed(1, size);
@@ -226,7 +225,7 @@ unsigned brood__cpu_quota(const char *root)
 
 unsigned brood_cpu_count(void)
 {
-    unsigned count = affinity_count();
+    unsigned count = brood__cpu_affinity();
     unsigned quota = brood__cpu_quota("");
 
     if (count == 0) {

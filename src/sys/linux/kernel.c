@@ -557,6 +557,11 @@ void brood__signals_reset(void)
     }
 }
 
+void brood__yield(void)
+{
+    (void)sched_yield();
+}
+
 #ifdef BROOD_COVER
 void __gcov_dump(void);
 #endif

@@ -4,17 +4,17 @@
  * the same size and is never unmapped. So a call with a freed handle reads a magic word that
  * says so, instead of somebody else's memory. Costs the most there ever were at once.
  */
-#ifndef BROOD_SRC_BASE_STABLE_H
-#define BROOD_SRC_BASE_STABLE_H
+#ifndef BROOD_SRC_SYS_STABLE_H
+#define BROOD_SRC_SYS_STABLE_H
 
-#include <pthread.h>
 #include <stddef.h>
+#include <stdint.h>
 
+/* All zero is an empty one. */
 struct stable_list {
-    pthread_mutex_t lock;
+    uint64_t self; /* whose it is: in a forked child it is empty */
     void *first;
 };
-#define STABLE_LIST ((struct stable_list){.lock = PTHREAD_MUTEX_INITIALIZER})
 
 /* SIZE zeroed bytes; always the same size for one list. The first word of a block that was given
  * back links the list, so magic words stand behind it. NULL: no memory. */
