@@ -61,7 +61,7 @@ static const struct {
     {"read", EIO},
     {"recvmsg", ENOMEM},
     {"memfd_create", EMFILE},
-    {"sendmsg", ENOBUFS},
+    {"sendmsg", ENOMEM},
     {"setpgid", EPERM},
     {"setrlimit", EPERM},
     {"signalfd", EMFILE},

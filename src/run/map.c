@@ -175,7 +175,7 @@ void brood__map_chunk_ended(struct brood_pool *pool, uint32_t slot, const struct
     uint32_t done = well ? task->count : 0;
     const struct ending cancelled = {.cause = BROOD_CANCELLED, .lane = -1};
 
-    if (items && !well && ending->items_done < task->count)
+    if (items && !well && ending->items_done <= task->count) /* all: it died just after the last */
         done = (uint32_t)ending->items_done;
     measure(run, ending, done + !well);
     if (done > 0) {
@@ -183,7 +183,7 @@ void brood__map_chunk_ended(struct brood_pool *pool, uint32_t slot, const struct
         task->attempt = 0;
     }
     task->stop = 0;
-    if (!well && ending->cause != BROOD_PENDING && !again(run, task, ending)) {
+    if (!well && task->count > 0 && ending->cause != BROOD_PENDING && !again(run, task, ending)) {
         fail_items(run, slot, items ? 1 : task->count, ending);
         task->attempt = 0;
     }

@@ -315,9 +315,10 @@ void brood__zygote_stop(struct zygote *zygote)
 
     if (zygote->channel >= 0) {
         BROOD_MARK("caller before stop");
-        brood__channel_shutdown(zygote->channel);
+        brood__channel_finish(zygote->channel);
         end_one(zygote->pidfd, STOP_GRACE_MS);
         end_one(zygote->outer, STOP_GRACE_MS);
+        await_end_of_channel(zygote->channel); /* a newborn has it until it is tied to the zygote */
         brood__private_remove(zygote->channel);
         brood__fd_close(zygote->channel);
         brood__code_map_free(zygote->map);

@@ -116,6 +116,17 @@ TEST(several_pools_work_side_by_side)
     brood_pool_free(pools[2]);
 }
 
+TEST(pools_come_and_go)
+{
+    for (unsigned i = 0; i < 50; i++) {
+        brood_pool *pool = pool_of(1 + i % 3);
+
+        if (i % 2 == 0)
+            check_works(pool);
+        brood_pool_free(pool);
+    }
+}
+
 TEST(a_pool_opens_while_another_one_works)
 {
     struct gate *runs = gate_new(), *go = gate_new();

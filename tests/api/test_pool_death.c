@@ -634,7 +634,7 @@ TEST_LIMIT(a_promised_cancel_holds_for_tasks_that_die_time_out_and_retry, 60)
 {
     brood_pool *pool = pool_with(&(brood_pool_options){.workers = 2, .strikes_max = 1000000});
 
-    for (int round = 0; round < 60; round++) {
+    for (int round = 0; round < 150; round++) {
         brood_future *futures[6];
 
         for (int i = 0; i < 6; i++)

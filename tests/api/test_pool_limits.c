@@ -194,6 +194,50 @@ TEST(an_unprivileged_user_can_use_every_containment)
     in_child(work_as_nobody, NULL);
 }
 
+static void limit_births(pid_t snapshot, rlim_t processes)
+{
+    struct rlimit limits;
+
+    CHECK_EQ(prlimit(snapshot, RLIMIT_NPROC, NULL, &limits), 0);
+    limits.rlim_cur = processes;
+    CHECK_EQ(prlimit(snapshot, RLIMIT_NPROC, &limits, NULL), 0);
+}
+
+static void work_without_births(void *context)
+{
+    brood_pool *pool;
+    pid_t snapshot;
+    int pids[2];
+
+    (void)context;
+    CHECK_EQ(setgid(65534), 0);
+    CHECK_EQ(setuid(65534), 0);
+    (void)prctl(PR_SET_DUMPABLE, 1);
+    pool = pool_of(2);
+    snapshot = snapshot_of(pool);
+    limit_births(snapshot, 1);
+    CHECK_EQ(brood_pool_apply(pool, task_kill_itself, NULL, 0, NULL, 0), BROOD_ECRASHED);
+    check_works(pool); /* on the worker that is left */
+    CHECK_EQ(stats_of(pool).workers, 1);
+    limit_births(snapshot, 10000);
+    while (stats_of(pool).workers < 2)
+        check_works(pool);
+    limit_births(snapshot, 1);
+    CHECK_EQ(brood_pool_pids(pool, pids, 2), 2);
+    CHECK_EQ(kill(pids[0], SIGKILL), 0);
+    CHECK_EQ(kill(pids[1], SIGKILL), 0);
+    CHECK_ERR(brood_pool_apply(pool, task_for_ever, NULL, 0, NULL, 0), BROOD_ELOST);
+    CHECK_ERR(brood_pool_submit(pool, task_nothing, NULL, 0, NULL, NULL), BROOD_ELOST);
+    brood_pool_free(pool);
+}
+
+TEST(a_pool_goes_on_with_fewer_workers_until_none_can_be_started)
+{
+    if (geteuid() != 0)
+        SKIP("only root can become somebody else");
+    in_child(work_without_births, NULL);
+}
+
 /* ---- file size ---- */
 
 TEST(a_file_size_limit_is_efbig_and_no_signal)

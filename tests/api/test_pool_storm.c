@@ -80,6 +80,16 @@ static void check_one(const brood_result *result, bool retried, uint64_t *bits)
     }
 }
 
+/* Tells the killer whom it may kill. */
+static void show_pids(brood_pool *pool)
+{
+    int pids[WORKERS] = {0};
+
+    CHECK_OK(brood_pool_pids(pool, pids, WORKERS));
+    for (int i = 0; i < WORKERS; i++)
+        storm->pids[i] = pids[i];
+}
+
 /* Keeps a window of tasks under way until the time is over. How many there were. */
 static uint32_t run_storm(brood_pool *pool, brood_task_fn *fn, bool retried)
 {
@@ -94,15 +104,11 @@ static uint32_t run_storm(brood_pool *pool, brood_task_fn *fn, bool retried)
 
     CHECK_EQ(brood_group_new(&group, pool, &(brood_group_options){.window = WINDOW}), 0);
     do {
-        int pids[WORKERS] = {0};
-
         while (brood_group_room(group) > 0 && submitted < TASKS_MAX && now_ms() < end) {
             CHECK_EQ(brood_group_submit(group, fn, &submitted, sizeof submitted, &options), 0);
             submitted++;
         }
-        CHECK_OK(brood_pool_pids(pool, pids, WORKERS));
-        for (int i = 0; i < WORKERS; i++)
-            storm->pids[i] = pids[i];
+        show_pids(pool);
         r = CHECK_OK(brood_group_next(group, TEST_PATIENCE_MS, &result));
         if (r == 1) {
             check_one(result, retried, bits);
@@ -158,6 +164,12 @@ TEST_LIMIT(tasks_that_kill_their_workers_succeed_in_the_end, 60)
     storm_with(task_dies_in_storm, true, false);
 }
 
+static void show_pids_again(const brood_result *result, void *context)
+{
+    CHECK_EQ(result->verdict, BROOD_ECRASHED);
+    show_pids(context);
+}
+
 TEST_LIMIT(a_map_in_a_storm_of_kills_fails_only_what_was_hit, 60)
 {
     enum { COUNT = 300000 };
@@ -165,7 +177,7 @@ TEST_LIMIT(a_map_in_a_storm_of_kills_fails_only_what_was_hit, 60)
     uint32_t *in = malloc(COUNT * sizeof *in);
     uint64_t *out = malloc(COUNT * sizeof *out);
     int *verdicts = malloc(COUNT * sizeof *verdicts);
-    int pids[WORKERS] = {0}, failed, counted = 0;
+    int failed, counted = 0;
     pid_t pid;
 
     storm = share(sizeof *storm);
@@ -176,12 +188,11 @@ TEST_LIMIT(a_map_in_a_storm_of_kills_fails_only_what_was_hit, 60)
     for (int round = 0; round < 3; round++) {
         for (uint32_t i = 0; i < COUNT; i++)
             storm->starts[i] = 0;
-        CHECK_OK(brood_pool_pids(pool, pids, WORKERS));
-        for (int i = 0; i < WORKERS; i++)
-            storm->pids[i] = pids[i];
-        failed =
-            CHECK_OK(brood_pool_map(pool, task_in_storm, BROOD_IN(in, COUNT), BROOD_OUT(out, COUNT),
-                                    &(brood_map_options){.verdicts = verdicts}));
+        show_pids(pool);
+        failed = CHECK_OK(brood_pool_map(
+            pool, task_in_storm, BROOD_IN(in, COUNT), BROOD_OUT(out, COUNT),
+            &(brood_map_options){
+                .verdicts = verdicts, .on_fail = show_pids_again, .on_fail_context = pool}));
         counted = 0;
         for (uint32_t i = 0; i < COUNT; i++) {
             counted += verdicts[i] < 0;
@@ -194,6 +205,7 @@ TEST_LIMIT(a_map_in_a_storm_of_kills_fails_only_what_was_hit, 60)
     storm->over = true;
     CHECK_EQ(waitpid(pid, NULL, 0), pid);
     check_works(pool);
+    printf("%llu deaths\n", (unsigned long long)stats_of(pool).worker_deaths);
     brood_pool_free(pool);
     free(in);
     free(out);
@@ -227,7 +239,7 @@ static uint64_t activity(brood_pool *pool)
 
     CHECK(folder != NULL);
     while ((entry = readdir(folder)) != NULL) {
-        if (entry->d_name[0] == '.' || atoi(entry->d_name) == getpid())
+        if (entry->d_name[0] == '.' || strtol(entry->d_name, NULL, 10) == getpid())
             continue;
         (void)snprintf(path, sizeof path, "/proc/self/task/%.20s/schedstat", entry->d_name);
         sum += activity_of(path);

@@ -7,6 +7,7 @@
  */
 #include "harness/sweep.h"
 #include "harness/test.h"
+#include "run/server.h"
 
 #include <brood.h>
 #include <errno.h>
@@ -140,10 +141,10 @@ static void use_future(brood_pool *pool)
     brood_future_free(future);
 }
 
-static void scenario(void *context)
+static void use_pool(const brood_pool_options *options)
 {
     brood_pool *pool = NULL;
-    int r = brood_pool_new(&pool, context);
+    int r = brood_pool_new(&pool, options);
 
     if (r < 0) {
         CHECK(is_known(r));
@@ -155,6 +156,12 @@ static void scenario(void *context)
     r = brood_pool_join(pool, TEST_PATIENCE_MS);
     CHECK_EQ(r, 0); /* everybody asked for everything */
     brood_pool_free(pool);
+}
+
+static void scenario(void *context)
+{
+    use_pool(context);
+    brood__server_stop(); /* it serves until the program ends */
 }
 
 TEST_LIMIT(a_pool_survives_every_failing_call, 600)

@@ -187,29 +187,29 @@ TEST(served_pools_obtain_each_containment)
 
 TEST(the_parents_death_takes_served_workers_along)
 {
+    enum { WORKER, ZYGOTE, SERVER, ALL };
     struct gate *ready = gate_new();
     int *pids = share(4096);
     pid_t parent = CHECK_OK(fork());
-    int pidfds[2];
+    int pidfds[ALL];
 
     if (parent == 0) {
-        brood_pool *pool = served((brood_pool_options){.workers = 2});
-        int found[2] = {0};
+        brood_pool *pool = served((brood_pool_options){.workers = 1});
 
         CHECK_EQ(brood_pool_submit(pool, task_for_ever, NULL, 0, NULL, NULL), 0);
-        CHECK_EQ(brood_pool_pids(pool, found, 2), 2);
-        pids[0] = found[0];
-        pids[1] = found[1];
+        pids[WORKER] = only_pid(pool);
+        pids[ZYGOTE] = parent_of(pids[WORKER]);
+        pids[SERVER] = parent_of(pids[ZYGOTE]);
         gate_open(ready);
         for (;;)
             (void)pause();
     }
     gate_wait(ready);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < ALL; i++)
         pidfds[i] = open_pidfd(pids[i]);
     CHECK_EQ(kill(parent, SIGKILL), 0);
     CHECK_EQ(waitpid(parent, NULL, 0), parent);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < ALL; i++)
         await_death(pidfds[i]);
     gate_free(ready);
     CHECK_EQ(munmap(pids, 4096), 0);
