@@ -50,10 +50,9 @@ BROOD_BEGIN_DECLS
     X(BROOD_ECLOSED, -4102, "closed: it takes no more work")                                       \
     X(BROOD_EFORKED, -4103, "this object belongs to the parent of this forked process")            \
     X(BROOD_ETHREADS, -4104,                                                                       \
-      "other threads run and fork() copies one: start before, or by BROOD_START_FORKSERVER")                                         \
+      "other threads run and fork() copies one: start before, or by BROOD_START_FORKSERVER")       \
     X(BROOD_EHANDLE, -4105, "not a live handle of this kind")                                      \
-    X(BROOD_EINIT, -4106,                                                                          \
-      "BROOD_START_FORKSERVER needs brood_init(argc, argv) first in main()")                       \
+    X(BROOD_EINIT, -4106, "BROOD_START_FORKSERVER needs brood_init(argc, argv) first in main()")   \
     X(BROOD_EFUNCTION, -4107, "the function is in a module that the new process has not loaded")
 
 #define BROOD_ERROR_ENUM(name, value, text) name = value,
@@ -72,14 +71,12 @@ BROOD_API const char *brood_version(void);
 
 /* How a new process comes to be. The names are Python's. */
 enum brood_start {
-    BROOD_START_FORK = 1,      /* a copy of this process: its functions, tables and files are there */
+    BROOD_START_FORK = 1,      /* a copy of this process, with its functions and files */
     BROOD_START_FORKSERVER = 2 /* a copy of a clean process that brood_init() made possible */
 };
 
 /* What runs the tasks of a pool. */
-enum brood_kind {
-    BROOD_PROCESSES = 1
-};
+enum brood_kind { BROOD_PROCESSES = 1 };
 
 /*
  * How surely everything that a process started can be found and killed with it. You ask for

@@ -33,11 +33,11 @@ typedef struct brood_future brood_future;
 
 /* Zero, or a NULL pointer instead of the whole struct, means the default. */
 typedef struct brood_pool_options {
-    unsigned workers;   /* processes, 4093 at most; default: brood_cpu_count() */
-    int kind;           /* enum brood_kind; default: BROOD_PROCESSES */
-    int start;          /* enum brood_start; default: BROOD_START_FORK */
-    int containment;    /* enum brood_containment to try for; default: BROOD_CONTAIN_GROUP */
-    bool allow_threads; /* fork although other threads run; see BROOD_ETHREADS */
+    unsigned workers;    /* processes, 4093 at most; default: brood_cpu_count() */
+    int kind;            /* enum brood_kind; default: BROOD_PROCESSES */
+    int start;           /* enum brood_start; default: BROOD_START_FORK */
+    int containment;     /* enum brood_containment to try for; default: BROOD_CONTAIN_GROUP */
+    bool allow_threads;  /* fork although other threads run; see BROOD_ETHREADS */
     const void *context; /* handed to every task */
     size_t context_len;  /* 0: the pointer itself (fork only); else so many bytes are copied */
     /* Once in each worker before its first task, also in a replacement. Returns 0 and may set
@@ -55,18 +55,18 @@ typedef struct brood_pool_options {
 } brood_pool_options;
 
 typedef struct brood_task_options {
-    size_t out_size;         /* fixes the result's size: task->out; default: none */
-    int64_t timeout_ms;      /* for each attempt, from its start; default: no limit */
-    int64_t deadline_ms;     /* from submit, with queueing and retries; default: no limit */
-    unsigned retries;        /* after a crash or timeout, never after an error returned */
-    int64_t retry_delay_ms;  /* before each further attempt; default: at once */
-    int priority;            /* 1 before 0 before -1 */
-    void *tag;               /* comes back in the result */
-    int64_t room_wait_ms;    /* how long submit may wait for room; default: as long as it takes;
+    size_t out_size;        /* fixes the result's size: task->out; default: none */
+    int64_t timeout_ms;     /* for each attempt, from its start; default: no limit */
+    int64_t deadline_ms;    /* from submit, with queueing and retries; default: no limit */
+    unsigned retries;       /* after a crash or timeout, never after an error returned */
+    int64_t retry_delay_ms; /* before each further attempt; default: at once */
+    int priority;           /* 1 before 0 before -1 */
+    void *tag;              /* comes back in the result */
+    int64_t room_wait_ms;   /* how long submit may wait for room; default: as long as it takes;
                                 negative: not at all */
-    brood_done_fn *on_done;  /* called by brood_pool_dispatch() or brood_pool_join() */
+    brood_done_fn *on_done; /* called by brood_pool_dispatch() or brood_pool_join() */
     void *on_done_context;
-    uint64_t reserved[4];    /* must be zero */
+    uint64_t reserved[4]; /* must be zero */
 } brood_task_options;
 
 /*
@@ -81,7 +81,7 @@ typedef struct brood_task_options {
  *   -EFBIG           the file size limit (RLIMIT_FSIZE) does not allow shared memory
  *   -ENOSYS, -EPERM  memfd_create() or pidfd_open() is missing or forbidden here
  *   BROOD_ETHREADS   other threads run, or /proc cannot tell
- *   BROOD_EINIT      BROOD_START_FORKSERVER without brood_init()
+ *   BROOD_EINIT      BROOD_START_FORKSERVER without brood_init(), or the server ended before it
  *   BROOD_EFUNCTION  worker_open or worker_close is in a module loaded after the fork server
  *   BROOD_ECRASHED   worker_open crashed
  *   what worker_open returned
@@ -114,9 +114,8 @@ BROOD_API BROOD_MUST_CHECK int brood_pool_submit(brood_pool *pool, brood_task_fn
 
 /* Submit, wait, copy a result of OUT_SIZE bytes to OUT (which may be NULL when that is 0).
  * Returns the verdict, or an error of brood_pool_submit(). OUT is untouched on failure. */
-BROOD_API BROOD_MUST_CHECK int brood_pool_apply(brood_pool *pool, brood_task_fn *fn,
-                                                const void *in, size_t in_len, void *out,
-                                                size_t out_size);
+BROOD_API BROOD_MUST_CHECK int brood_pool_apply(brood_pool *pool, brood_task_fn *fn, const void *in,
+                                                size_t in_len, void *out, size_t out_size);
 
 /* Arrays for map: the macros take the item size from the pointer, so it cannot be wrong. */
 typedef struct brood_in {

@@ -56,7 +56,7 @@ typedef struct brood_process_options {
  *   -EAGAIN, -EMFILE, -ENFILE, -ENOMEM  no process, descriptor or memory to be had
  *   -ENOSYS, -EPERM  memfd_create() or pidfd_open() is missing or forbidden here
  *   BROOD_ETHREADS   other threads run, or /proc cannot tell
- *   BROOD_EINIT      BROOD_START_FORKSERVER without brood_init()
+ *   BROOD_EINIT      BROOD_START_FORKSERVER without brood_init(), or the server ended before it
  *   BROOD_EFUNCTION  FN is in a module loaded after the fork server started
  */
 BROOD_API BROOD_MUST_CHECK int brood_process_start(brood_process **out_process, brood_main_fn *fn,

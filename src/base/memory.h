@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-void *brood__alloc(size_t len);                     /* not zeroed */
+void *brood__alloc(size_t len);                      /* not zeroed */
 void *brood__alloc_zeroed(size_t count, size_t len); /* NULL too if count * len overflows */
 void *brood__realloc(void *memory, size_t len);      /* on failure MEMORY stays */
 char *brood__copy_string(const char *string);

@@ -26,6 +26,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define NONE UINT32_MAX
@@ -57,6 +58,27 @@ static uint64_t round_up(uint64_t number, uint64_t power_of_two)
 }
 
 /* Small ranges get small chunks, so that a big block wastes little of the range by rounding. */
+/* ---- pages ---- */
+
+/* Through the mapping where there is one: a descriptor may be closed, or be another file's by
+ * then, in a process that runs other people's code. Before Linux 5.14 there is no other way. */
+static int commit(const struct chunks *chunks, uint64_t offset, uint64_t len)
+{
+    int r = -EINVAL;
+
+    if (chunks->mapped != NULL)
+        r = brood__memory_populate(chunks->mapped + offset, len);
+    return r == -EINVAL ? brood__memory_commit(chunks->fd, offset, len) : r;
+}
+
+static void punch(const struct chunks *chunks, uint64_t offset, uint64_t len)
+{
+    if (chunks->mapped != NULL)
+        (void)brood__memory_advise(chunks->mapped + offset, len, MADV_REMOVE);
+    else
+        (void)brood__memory_punch(chunks->fd, offset, len);
+}
+
 static unsigned chunk_shift(uint64_t len, uint64_t page)
 {
     uint64_t wanted = len / CHUNKS_USUAL;
@@ -68,7 +90,7 @@ static unsigned chunk_shift(uint64_t len, uint64_t page)
     return log2_floor(wanted);
 }
 
-int brood__chunks_init(struct chunks *chunks, int fd, uint64_t start, uint64_t len)
+int brood__chunks_init(struct chunks *chunks, int fd, void *mapped, uint64_t start, uint64_t len)
 {
     uint64_t page = brood__page_size();
     uint64_t total;
@@ -87,6 +109,7 @@ int brood__chunks_init(struct chunks *chunks, int fd, uint64_t start, uint64_t l
     if (total >= NONE)
         return -EINVAL;
     *chunks = (struct chunks){.fd = fd,
+                              .mapped = mapped,
                               .start = start,
                               .page = page,
                               .shift = shift,
@@ -228,7 +251,7 @@ void brood__chunks_trim(struct chunks *chunks, uint64_t bytes)
         struct chunk *run = &chunks->table[first];
 
         warm_remove(chunks, first);
-        (void)brood__memory_punch(chunks->fd, brood__chunks_offset(chunks, first), run->committed);
+        punch(chunks, brood__chunks_offset(chunks, first), run->committed);
         cold_add(chunks, first, run->count);
     }
 }
@@ -340,8 +363,7 @@ int brood__chunks_commit(struct chunks *chunks, uint32_t first, uint64_t len)
     assert(run->state == CHUNK_USED && end <= (uint64_t)run->count << chunks->shift);
     if (end <= run->committed)
         return 0;
-    r = brood__memory_commit(chunks->fd, brood__chunks_offset(chunks, first) + run->committed,
-                             end - run->committed);
+    r = commit(chunks, brood__chunks_offset(chunks, first) + run->committed, end - run->committed);
     if (r < 0)
         return r;
     run->committed = end;
@@ -356,8 +378,7 @@ void brood__chunks_shrink(struct chunks *chunks, uint32_t first, uint64_t len)
     assert(run->state == CHUNK_USED);
     if (end >= run->committed)
         return;
-    (void)brood__memory_punch(chunks->fd, brood__chunks_offset(chunks, first) + end,
-                              run->committed - end);
+    punch(chunks, brood__chunks_offset(chunks, first) + end, run->committed - end);
     run->committed = end;
 }
 

@@ -31,6 +31,7 @@ struct chunk {
 
 struct chunks {
     int fd;
+    char *mapped; /* where offset 0 is in this process, or NULL: pages come and go by .fd */
     uint64_t start, page;
     unsigned shift;      /* a chunk has 1 << shift bytes */
     uint32_t total;      /* chunks of the range */
@@ -42,7 +43,7 @@ struct chunks {
     uint64_t warm_bytes;
 };
 
-int brood__chunks_init(struct chunks *chunks, int fd, uint64_t start, uint64_t len);
+int brood__chunks_init(struct chunks *chunks, int fd, void *mapped, uint64_t start, uint64_t len);
 void brood__chunks_done(struct chunks *chunks);
 
 /* A run of COUNT chunks: 0, -EAGAIN: no such run is free, -ENOMEM: no memory for bookkeeping. */

@@ -121,6 +121,7 @@ struct dispatch_control {
     LINE _Atomic uint32_t owner_waits; /* a thread of the owner sleeps on owner_word */
     _Atomic uint32_t owner_word;       /* futex */
     LINE _Atomic uint32_t bell_armed;  /* write to the bell's descriptor once */
+    LINE _Atomic uint64_t memory_left; /* bytes that results may take now */
 };
 
 /* Where the parts are; the same for both sides, from the base address of the memory. */
@@ -211,6 +212,7 @@ struct lane_self {
     uint32_t index;
     uint32_t spins; /* how long to look for work before sleeping; 0 on one CPU */
     int bell;       /* eventfd, or -1 */
+    uint64_t bell_inode; /* what it is, or 0: nobody closes it */
     int64_t now;    /* the time, if it was read a moment ago; else 0 */
 };
 

@@ -263,12 +263,23 @@ void brood__lane_start(struct lane_self *self, uint32_t slot)
 #endif
 }
 
+/* A task may have closed the bell, and opened a file of its own by that number: then the lane
+ * leaves, which tells the owner as well. */
+static void ring_bell(struct lane_self *self)
+{
+    uint64_t one = 1;
+
+    if (self->bell_inode == 0 || brood__fd_inode(self->bell) == self->bell_inode)
+        (void)brood__fd_write(self->bell, &one, sizeof one);
+    else
+        atomic_store_explicit(&self->lane->stop, 1, memory_order_release);
+}
+
 /* Tells the owner's threads and its event loop, if they want to know. */
 static void tell_owner(struct lane_self *self)
 {
     struct dispatch_control *control = self->view.control;
     _Atomic uint64_t *finished = &control->finished[self->index / 64];
-    uint64_t one = 1;
 
     /* With the fence of take_finished(): a bit that we still see set is taken after our news, and
      * whoever takes it sees them. Bit and owner_waits (bell_armed) need no fence of ours between:
@@ -281,7 +292,7 @@ static void tell_owner(struct lane_self *self)
         brood__futex_wake(&control->owner_word, UINT32_MAX);
     }
     if (atomic_load(&control->bell_armed) != 0 && atomic_exchange(&control->bell_armed, 0) != 0)
-        (void)brood__fd_write(self->bell, &one, sizeof one);
+        ring_bell(self);
 }
 
 void brood__lane_finish(struct lane_self *self, uint32_t slot)

@@ -17,7 +17,7 @@
  * oldest are punched.
  *
  * What always holds
- *   - used is the sum of what blocks in use are counted as; more than bytes_max only with one block.
+ *   - used is the sum of what blocks in use count as; above bytes_max only with one block.
  *   - link[i] is IN_USE exactly for the blocks of a slab that are in use.
  *   - A slab is in the list of its class exactly if used < capacity.
  *
@@ -60,16 +60,15 @@ struct heap {
     struct chunks chunks;
 };
 
-int brood__heap_new(struct heap **out_heap, int fd, void *base, uint64_t start, uint64_t len,
+int brood__heap_new(struct heap **out_heap, int fd, void *mapped, uint64_t start, uint64_t len,
                     uint64_t bytes_max)
 {
     struct heap *heap = brood__alloc_zeroed(1, sizeof *heap);
     int r;
 
-    (void)base;
     if (heap == NULL)
         return -ENOMEM;
-    r = brood__chunks_init(&heap->chunks, fd, start, len);
+    r = brood__chunks_init(&heap->chunks, fd, mapped, start, len);
     if (r < 0) {
         brood__free(heap);
         return r;

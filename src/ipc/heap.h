@@ -15,9 +15,10 @@
 
 struct heap;
 
-/* Over [START, START + LEN) of the object FD, which is mapped at BASE (offset 0 at BASE[0]); at
- * most BYTES_MAX of it in use at once. START and LEN are multiples of the page size. */
-int brood__heap_new(struct heap **out_heap, int fd, void *base, uint64_t start, uint64_t len,
+/* Over [START, START + LEN) of the object FD; at most BYTES_MAX of it in use at once. START and LEN
+ * are multiples of the page size. MAPPED is NULL, or where offset 0 of the object is in this
+ * process: then pages come and go through the mapping, whatever became of the descriptor. */
+int brood__heap_new(struct heap **out_heap, int fd, void *mapped, uint64_t start, uint64_t len,
                     uint64_t bytes_max);
 void brood__heap_free(struct heap *heap);
 

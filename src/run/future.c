@@ -74,10 +74,11 @@ void brood__future_release(struct brood_pool *pool, struct brood_future *future)
     if (future->heap_result != 0 && pool->heap != NULL) {
         brood__heap_give(pool->heap, future->heap_result);
         pool->room_serial++;
-        brood__pool_wake_waiters(pool);
     }
     if (future->arena_result != 0)
-        brood__arena_return(pool, future->lane, future->arena_result);
+        brood__arena_return(pool, future->lane, future->arena_result, future->result.len);
+    if (future->heap_result != 0 || future->arena_result != 0)
+        brood__pool_wake_waiters(pool);
     future->event = brood__fd_close(future->event);
     brood__free(future->report);
     future->report = NULL;

@@ -197,9 +197,11 @@ struct brood_pool {
     struct brood_future *free_futures;
     struct future_list_ends callbacks;
 
+    bool opened;           /* brood_pool_new() is through: failed births are tried again */
     bool closed, stopping;
     uint32_t maps; /* calls of map under way: they have more tasks to come */
     int broken; /* why no task can run any more, or 0 */
+    uint64_t results_held;   /* bytes of results in arenas */
     uint32_t room_serial; /* changes when a slot or memory became free */
     uint64_t memory_base; /* private bytes of a worker at its start, or 0: unknown */
     uint64_t submitted, succeeded, failed, retried, deaths, unobserved_failed;
@@ -249,7 +251,11 @@ void brood__task_watch(struct brood_pool *pool, uint32_t slot);
 unsigned brood__pool_drain(struct brood_pool *pool); /* how many tasks ended */
 /* SLOT is taken back and ended; the slot is free afterwards. Takes ENDING->report. */
 void brood__task_end(struct brood_pool *pool, uint32_t slot, const struct ending *ending);
-void brood__arena_return(struct brood_pool *pool, uint32_t lane, uint64_t offset);
+void brood__arena_return(struct brood_pool *pool, uint32_t lane, uint64_t offset, uint64_t len);
+/* Bytes of inputs and results that may still be taken; told to the lanes as well. */
+uint64_t brood__memory_left(struct brood_pool *pool);
+/* As brood__heap_take(), within what results leave. */
+int brood__block_take(struct brood_pool *pool, uint64_t len, uint64_t *out_offset);
 void brood__pool_wake_waiters(struct brood_pool *pool);
 int brood__cause_verdict(const struct ending *ending);
 

@@ -19,7 +19,7 @@ void *brood_pool_alloc(brood_pool *pool, size_t len)
         return NULL;
     pool_lock(pool);
     (void)brood__pool_drain(pool);
-    r = brood__heap_take(pool->heap, len, &offset);
+    r = brood__block_take(pool, len, &offset);
     pool_unlock(pool);
     return r < 0 ? NULL : memset(pool->base + offset, 0, len);
 }
@@ -109,7 +109,7 @@ int brood_pool_stats_get(brood_pool *pool, brood_pool_stats *out_stats)
                                     .worker_deaths = pool->deaths,
                                     .workers = pool->alive,
                                     .containment = pool->zygote.containment,
-                                    .heap_used = brood__heap_used(pool->heap)};
+                                    .heap_used = brood__heap_used(pool->heap) + pool->results_held};
     pool_unlock(pool);
     return 0;
 }

@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "run/pool.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 
@@ -63,8 +64,32 @@ static void send_back(struct brood_pool *pool, uint32_t lane, uint64_t offset)
     worker->unsent[worker->unsent_count++] = offset;
 }
 
-void brood__arena_return(struct brood_pool *pool, uint32_t lane, uint64_t offset)
+uint64_t brood__memory_left(struct brood_pool *pool)
 {
+    uint64_t used = brood__heap_used(pool->heap) + pool->results_held;
+    uint64_t left = used < pool->options.heap_max ? pool->options.heap_max - used : 0;
+
+    atomic_store_explicit(&pool->dispatch.view.control->memory_left, left, memory_order_relaxed);
+    return left;
+}
+
+int brood__block_take(struct brood_pool *pool, uint64_t len, uint64_t *out_offset)
+{
+    int r;
+
+    if (len <= pool->options.heap_max && len > brood__memory_left(pool))
+        return -EAGAIN;
+    r = brood__heap_take(pool->heap, len, out_offset);
+    (void)brood__memory_left(pool);
+    return r;
+}
+
+void brood__arena_return(struct brood_pool *pool, uint32_t lane, uint64_t offset, uint64_t len)
+{
+    pool->results_held -= len;
+    pool->room_serial++;
+    if (pool->heap != NULL)
+        (void)brood__memory_left(pool);
     if (pool->workers != NULL && brood__arena_span_release(&pool->workers[lane].span, offset))
         send_back(pool, lane, offset);
 }
@@ -73,7 +98,7 @@ void brood__arena_return(struct brood_pool *pool, uint32_t lane, uint64_t offset
 static void drop_result(struct brood_pool *pool, const struct ending *ending)
 {
     if (ending->kind == RESULT_ARENA)
-        brood__arena_return(pool, (uint32_t)ending->lane, ending->result);
+        brood__arena_return(pool, (uint32_t)ending->lane, ending->result, ending->result_len);
 }
 
 void brood__task_end(struct brood_pool *pool, uint32_t slot, const struct ending *ending)
@@ -124,7 +149,11 @@ static bool read_result(struct brood_pool *pool, uint32_t slot, uint32_t lane,
     case RESULT_INLINE:
         return ending.result_len <= INLINE_OUT_MAX;
     case RESULT_ARENA:
-        return brood__arena_span_hold(&pool->workers[lane].span, ending.result, ending.result_len);
+        if (!brood__arena_span_hold(&pool->workers[lane].span, ending.result, ending.result_len))
+            return false;
+        pool->results_held += ending.result_len;
+        (void)brood__memory_left(pool);
+        return true;
     default:
         return false;
     }

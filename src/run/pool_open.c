@@ -259,7 +259,7 @@ static int lay_out(struct brood_pool *pool)
     if (r == 0)
         r = brood__timers_init(&pool->timers, pool->tasks_max);
     if (r == 0)
-        r = brood__heap_new(&pool->heap, pool->memory_fd, pool->base, pool->heap_start,
+        r = brood__heap_new(&pool->heap, pool->memory_fd, NULL, pool->heap_start,
                             pool->heap_end / page * page - pool->heap_start,
                             pool->options.heap_max);
     return r;
@@ -269,9 +269,12 @@ static int copy_context(struct brood_pool *pool)
 {
     int r;
 
-    if (pool->options.context_len == 0)
+    if (pool->options.context_len == 0) {
+        (void)brood__memory_left(pool);
         return 0;
+    }
     r = brood__heap_take(pool->heap, pool->options.context_len, &pool->context_block);
+    (void)brood__memory_left(pool);
     if (r == 0)
         memcpy(pool->base + pool->context_block, pool->options.context, pool->options.context_len);
     return r == -EAGAIN ? -ENOMEM : r;
@@ -288,6 +291,12 @@ static int start_zygote(struct brood_pool *pool)
     int64_t used;
     int r = brood__zygote_start(&pool->zygote, &options);
 
+    if (r == 0) /* the snapshots of later pools shall not keep them open */
+        r = brood__private_add(pool->memory_fd);
+    if (r == 0)
+        r = brood__private_add(pool->bell);
+    if (r == 0)
+        r = brood__private_add(pool->control);
     if (r < 0)
         return r;
     if (pool->options.memory_max != 0) { /* all workers start with what the zygote has */
@@ -331,6 +340,7 @@ static int start_workers(struct brood_pool *pool)
     (void)brood__pool_wait(pool, all_opened, NULL, NEVER);
     if (pool->broken != 0 || pool->birth_error != 0)
         r = pool->birth_error != 0 ? pool->birth_error : BROOD_ELOST;
+    pool->opened = r == 0;
     pool_unlock(pool);
     return r;
 }
@@ -401,12 +411,19 @@ void brood_pool_close(brood_pool *pool)
     pool_unlock(pool);
 }
 
+static void close_private(int fd)
+{
+    if (fd >= 0)
+        brood__private_remove(fd);
+    brood__fd_close(fd);
+}
+
 /* Everything but the handle's own memory. */
 static void release_memory(struct brood_pool *pool)
 {
     if (pool->workers != NULL)
         for (uint32_t i = 0; i < pool->options.workers; i++) {
-            brood__fd_close(pool->workers[i].pidfd);
+            close_private(pool->workers[i].pidfd);
             brood__free(pool->workers[i].unsent);
             brood__arena_span_done(&pool->workers[i].span);
         }
@@ -416,9 +433,9 @@ static void release_memory(struct brood_pool *pool)
     brood__memory_unmap(pool->tasks, pool->options.backlog_max * sizeof *pool->tasks);
     brood__free(pool->workers);
     brood__memory_unmap(pool->base, pool->memory_len);
-    brood__fd_close(pool->memory_fd);
-    brood__fd_close(pool->bell);
-    brood__fd_close(pool->control);
+    close_private(pool->memory_fd);
+    close_private(pool->bell);
+    close_private(pool->control);
     brood__fd_close(pool->public_event);
 }
 

@@ -24,6 +24,7 @@
 #include "run/worker.h"
 #include "sys/crash.h"
 #include "sys/kernel.h"
+#include "sys/self.h"
 
 #include <errno.h>
 #include <sys/wait.h>
@@ -68,6 +69,8 @@ static void birth_failed(struct brood_pool *pool, uint32_t lane, int error)
 {
     pool->failed_births++;
     pool->birth_error = error;
+    if (!pool->opened)
+        return; /* brood_pool_new() fails */
     if (pool->failed_births >= BIRTHS_FAILED_MAX && pool->alive == 0) {
         brood__pool_break(pool, error);
         return;
@@ -81,6 +84,7 @@ static void forget_life(struct brood_pool *pool, uint32_t lane)
 
     pool->alive -= worker->state == WORKER_ALIVE || worker->state == WORKER_KILLED;
     worker->state = WORKER_NONE;
+    brood__private_remove(worker->pidfd);
     worker->pidfd = brood__fd_close(worker->pidfd);
     worker->kill_id = 0;
     worker->memory_start = -1;
@@ -268,6 +272,8 @@ static void worker_born(struct brood_pool *pool, uint32_t lane, const struct zyg
 
     worker->state = WORKER_ALIVE;
     worker->pidfd = event->pidfd;
+    if (event->pidfd >= 0)
+        (void)brood__private_add(event->pidfd);
     worker->pid = event->pid;
     worker->memory_start = -1;
     pool->alive++;

@@ -81,6 +81,8 @@ void brood__task_give(struct brood_pool *pool, uint32_t slot)
     pool->free_slot = slot;
     pool->in_flight--;
     pool->room_serial++;
+    if (task->in_block != 0 || task->out_block != 0)
+        (void)brood__memory_left(pool);
     brood__pool_wind_down(pool);
 }
 
@@ -147,7 +149,7 @@ static int place_input(struct brood_pool *pool, uint32_t slot, const void *in, s
         return 0;
     }
     if (in_len > INLINE_IN_MAX) {
-        r = brood__heap_take(pool->heap, in_len, &task->in_block);
+        r = brood__block_take(pool, in_len, &task->in_block);
         if (r < 0)
             return r;
         task->in = task->in_block;
@@ -174,7 +176,7 @@ static int place_output(struct brood_pool *pool, uint32_t slot, size_t out_size)
     task->out_size = out_size;
     if (out_size <= INLINE_OUT_MAX)
         return 0;
-    r = brood__heap_take(pool->heap, out_size, &task->out_block);
+    r = brood__block_take(pool, out_size, &task->out_block);
     task->out = task->out_block;
     return r;
 }

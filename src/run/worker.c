@@ -89,6 +89,9 @@ void *brood_task_alloc(brood_task *task, size_t len)
     }
     while ((offset = brood__lane_mail_take(&run->worker->lane)) != 0)
         brood__arena_give(run->worker->arena, offset);
+    if (len > atomic_load_explicit(&run->worker->lane.view.control->memory_left,
+                                   memory_order_relaxed))
+        return NULL;
     offset = brood__arena_take(run->worker->arena, len);
     if (offset == 0)
         return NULL;
@@ -367,6 +370,7 @@ static int begin(struct worker_self *worker, const struct zygote_birth *birth, c
         return memory_fd;
     brood__dispatch_view(&worker->lane.view, worker->base, worker->birth.shape);
     worker->lane.index = worker->birth.lane;
+    worker->lane.bell_inode = brood__fd_inode(worker->lane.bell);
     worker->lane.lane = &worker->lane.view.lanes[worker->birth.lane];
     worker->lane.spins = worker->birth.spins;
     worker->context = worker->birth.context_len != 0

@@ -39,6 +39,12 @@ static void tell_start_rss(uint64_t *start_rss, unsigned slot)
     brood__memory_unmap(start_rss, ZYGOTE_SLOTS * sizeof *start_rss);
 }
 
+/* A mutant that the kill sweep must catch; see tests/run/test_zygote_orphan.c. */
+#define MUTANT_NO_PARENT_CHECK 4
+#ifndef BROOD_MUTANT
+#define BROOD_MUTANT 0
+#endif
+
 /* False: it must not run. */
 static bool tie_to_zygote(const struct nest *nest, uint32_t entry)
 {
@@ -47,8 +53,10 @@ static bool tie_to_zygote(const struct nest *nest, uint32_t entry)
     if (brood__control(PR_SET_PDEATHSIG, SIGKILL) < 0)
         return false;
     BROOD_MARK("newborn armed");
+#if BROOD_MUTANT != MUTANT_NO_PARENT_CHECK
     if (brood__fd_await(nest->self, 0))
         return false;
+#endif
     if (containment == BROOD_CONTAIN_CHILD)
         return true;
     /* A worker takes care of what its tasks leave; a process's leftovers go to its guardian. */

@@ -24,7 +24,7 @@
 int brood__fd_close(int fd); /* takes -1; returns -1, so that fd = brood__fd_close(fd) */
 int brood__fd_open(const char *path, int flags);
 int brood__fd_duplicate(int fd);
-int64_t brood__fd_read(int fd, void *data, size_t len);        /* bytes, 0 at the end */
+int64_t brood__fd_read(int fd, void *data, size_t len); /* bytes, 0 at the end */
 int64_t brood__fd_read_at(int fd, void *data, size_t len, uint64_t offset);
 int64_t brood__fd_write(int fd, const void *data, size_t len); /* no SIGPIPE for sockets only */
 int brood__fd_event(void);                                     /* an eventfd, not blocking, 0 */
@@ -32,7 +32,8 @@ int brood__fd_wait(struct pollfd *fds, unsigned count, int64_t deadline); /* rea
 /* Whether it is readable, or its other end gone, by DEADLINE. For what must not fail: a wait that
  * the kernel has no memory for is tried again a few times. */
 bool brood__fd_await(int fd, int64_t deadline);
-int brood__fd_inherit(int fd, bool inherit);                              /* across exec */
+uint64_t brood__fd_inode(int fd); /* 0: not open */
+int brood__fd_inherit(int fd, bool inherit); /* across exec */
 /* Closes FIRST to LAST, both included, whatever they are; 0, or -errno: they may be open still. */
 int brood__fd_close_range(unsigned first, unsigned last);
 int brood__fd_signals(const sigset_t *signals); /* a signalfd, not blocking */
@@ -63,7 +64,9 @@ int brood__memory_map_family(void **out_address, size_t len); /* zeroed, shared 
 void brood__memory_unmap(void *address, size_t len);
 int brood__memory_commit(int fd, uint64_t offset, uint64_t len); /* pages now, or -ENOMEM */
 int brood__memory_punch(int fd, uint64_t offset, uint64_t len);  /* gives pages back */
-int brood__memory_deny(void *address, size_t len); /* a guard: no access */
+int brood__memory_deny(void *address, size_t len);               /* a guard: no access */
+/* As commit, for [ADDRESS, + LEN) of a mapping; -EINVAL: the kernel is older than 5.14. */
+int brood__memory_populate(void *address, size_t len);
 int brood__memory_advise(void *address, size_t len, int advice);
 
 /* ---- sleeping on a word in shared memory ---- */

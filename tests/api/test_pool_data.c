@@ -390,3 +390,57 @@ TEST(what_is_printed_comes_once_and_in_order_into_a_pipe)
     CHECK_EQ(waitpid(pid, &status, 0), pid);
     CHECK_EQ(status, 0);
 }
+
+/* ---- the budget of memory ---- */
+
+static int task_give_mib(brood_task *task)
+{
+    void *data = brood_task_alloc(task, MIB);
+
+    if (data == NULL)
+        return -ENOMEM;
+    memset(data, 7, MIB);
+    return 0;
+}
+
+TEST(results_that_are_held_count_against_heap_max)
+{
+    brood_pool *pool = pool_with(&(brood_pool_options){.workers = 1, .heap_max = 4 * (uint64_t)MIB});
+    brood_future *futures[6];
+    int failed = 0;
+
+    for (int i = 0; i < 6; i++) {
+        futures[i] = submit(pool, task_give_mib, NULL, 0, NULL);
+        if (result_of(futures[i])->verdict < 0) {
+            CHECK_EQ(result_of(futures[i])->verdict, -ENOMEM);
+            failed++;
+        }
+    }
+    CHECK_EQ(failed, 2);
+    CHECK_EQ(stats_of(pool).heap_used, 4 * (uint64_t)MIB);
+    for (int i = 0; i < 6; i++)
+        brood_future_free(futures[i]);
+    CHECK_EQ(stats_of(pool).heap_used, 0);
+    CHECK_EQ(brood_pool_apply(pool, task_give_mib, NULL, 0, NULL, 0), 0);
+    brood_pool_free(pool);
+}
+
+TEST(an_input_waits_until_results_leave_room)
+{
+    static const char input[2 * MIB];
+    const brood_task_options at_once = {.room_wait_ms = -1};
+    brood_pool *pool = pool_with(&(brood_pool_options){.workers = 1, .heap_max = 4 * (uint64_t)MIB});
+    brood_future *held[3];
+
+    for (int i = 0; i < 3; i++) {
+        held[i] = submit(pool, task_give_mib, NULL, 0, NULL);
+        CHECK_EQ(result_of(held[i])->verdict, 0);
+    }
+    /* Nothing that is under way could make room. */
+    CHECK_ERR(brood_pool_submit(pool, task_nothing, input, sizeof input, &at_once, NULL), -ENOMEM);
+    brood_future_free(held[0]);
+    CHECK_EQ(brood_pool_apply(pool, task_nothing, input, sizeof input, NULL, 0), 0);
+    brood_future_free(held[1]);
+    brood_future_free(held[2]);
+    brood_pool_free(pool);
+}

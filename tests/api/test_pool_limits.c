@@ -21,9 +21,9 @@ static void limit(int resource, rlim_t value)
 {
     struct rlimit limits;
 
-    CHECK_EQ(getrlimit((__rlimit_resource_t)resource, &limits), 0);
+    CHECK_EQ(getrlimit((unsigned)resource, &limits), 0); /* an enum in glibc */
     limits.rlim_cur = value;
-    CHECK_EQ(setrlimit((__rlimit_resource_t)resource, &limits), 0);
+    CHECK_EQ(setrlimit((unsigned)resource, &limits), 0);
 }
 
 static int count_fds(void)

@@ -371,3 +371,44 @@ TEST(when_a_task_is_lost_its_worker_is_dead)
         gate_free(runs);
     }
 }
+
+/* ---- a task that closes what is not its own, as code written for daemons does ---- */
+
+static int task_close_all(brood_task *task)
+{
+    (void)task;
+    for (int fd = 3; fd < 256; fd++)
+        (void)close(fd);
+    return 0;
+}
+
+static int task_echo(brood_task *task)
+{
+    return brood_task_return(task, task->in, task->in_len);
+}
+
+static void count_echo(const brood_result *result, void *context)
+{
+    CHECK_EQ(result->verdict, 0);
+    CHECK_EQ(result->len, 100000);
+    ++*(int *)context;
+}
+
+TEST(a_task_that_closes_every_descriptor_harms_no_other)
+{
+    static const char data[100000];
+    brood_pool *pool = pool_of(1);
+    int count = 0, fd = CHECK_OK(brood_pool_fd(pool));
+    brood_task_options options = {.on_done = count_echo, .on_done_context = &count};
+
+    CHECK_EQ(brood_pool_apply(pool, task_close_all, NULL, 0, NULL, 0), 0);
+    for (int i = 0; i < 5; i++)
+        CHECK_EQ(brood_pool_submit(pool, task_echo, data, sizeof data, &options, NULL), 0);
+    while (count < 5) {
+        CHECK(polls_readable(fd, TEST_PATIENCE_MS));
+        CHECK_OK(brood_pool_dispatch(pool));
+    }
+    CHECK_EQ(brood_pool_apply(pool, task_kill_itself, NULL, 0, NULL, 0), BROOD_ECRASHED);
+    check_works(pool);
+    brood_pool_free(pool);
+}

@@ -31,7 +31,8 @@ static const char *peak_of(uint64_t bytes)
 TEST(every_cause_has_its_words)
 {
     CHECK_STR(text_of((brood_outcome){0}), "pending");
-    CHECK_STR(text_of((brood_outcome){.cause = BROOD_RETURNED, .code = -22}), "returned -22 (Invalid argument)");
+    CHECK_STR(text_of((brood_outcome){.cause = BROOD_RETURNED, .code = -22}),
+              "returned -22 (Invalid argument)");
     CHECK_STR(
         text_of((brood_outcome){.cause = BROOD_RETURNED, .wall_us = 1000, .peak_rss = 1153435}),
         "returned 0 after 0.001 s, peak 1.1 MiB");

@@ -51,7 +51,7 @@ void sweep_faults(sweep_scenario *scenario, void *context, const struct sweep_op
 
 /*
  * SIGKILL instead of an error. In a run in which the scenario's own process is killed (ROLE_CALLER
- * or ROLE_SUPERVISOR is among the roles) nothing it started may outlive it for longer than the limit.
+ * or ROLE_SUPERVISOR is among the roles) nothing it started may outlive it for more than the limit.
  */
 void sweep_kills(sweep_scenario *scenario, void *context, const struct sweep_options *options);
 

@@ -46,7 +46,7 @@ static void bed_make(uint64_t start, uint64_t len, uint64_t bytes_max)
     bed = (struct bed){.size = start + len};
     bed.fd = CHECK_OK(brood__memory_object("test heap", bed.size));
     CHECK_OK(brood__memory_map(&bed.base, bed.fd, 0, bed.size));
-    CHECK_OK(brood__heap_new(&bed.heap, bed.fd, bed.base, start, len, bytes_max));
+    CHECK_OK(brood__heap_new(&bed.heap, bed.fd, NULL, start, len, bytes_max));
 }
 
 static void bed_clear(void)

@@ -11,6 +11,7 @@
 #include <brood/base.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <limits.h>
 #include <sched.h>
 #include <stdio.h>
@@ -48,12 +49,17 @@ static void lay(const char *name, const char *text)
     CHECK(fclose(file) == 0);
 }
 
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *place)
+{
+    (void)status;
+    (void)type;
+    (void)place;
+    return remove(path);
+}
+
 static void remove_root(void)
 {
-    char command[PATH_MAX];
-
-    (void)snprintf(command, sizeof command, "rm -r '%s'", root);
-    CHECK_EQ(system(command), 0);
+    CHECK_EQ(nftw(root, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
 }
 
 #define MOUNTS_2 "30 1 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n"

@@ -22,6 +22,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <sched.h>
@@ -29,6 +30,9 @@
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
 #endif
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
@@ -141,6 +145,13 @@ bool brood__fd_await(int fd, int64_t deadline)
     for (int attempt = 0; attempt < 3 && r < 0; attempt++)
         r = brood__fd_wait(&waited, 1, deadline);
     return r > 0;
+}
+
+uint64_t brood__fd_inode(int fd)
+{
+    struct stat status;
+
+    return fstat(fd, &status) == 0 ? status.st_ino : 0;
 }
 
 int brood__fd_inherit(int fd, bool inherit)
@@ -408,6 +419,15 @@ int brood__memory_deny(void *address, size_t len)
 {
     FAIL_IF_ASKED("mprotect");
     return (int)checked(mprotect(address, len, PROT_NONE));
+}
+
+int brood__memory_populate(void *address, size_t len)
+{
+    int r;
+
+    FAIL_IF_ASKED("fallocate");
+    r = (int)RETRY(madvise(address, len, MADV_POPULATE_WRITE));
+    return r == -EFAULT || r == -EHWPOISON ? -ENOMEM : r;
 }
 
 int brood__memory_advise(void *address, size_t len, int advice)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Lines of /proc/PID/maps. The text may come from a process that lies: nothing is taken for sure. */
+/* Lines of /proc/PID/maps. The text may come from a process that lies: nothing is for sure. */
 #ifndef BROOD_SRC_SYS_LINUX_MAPPING_H
 #define BROOD_SRC_SYS_LINUX_MAPPING_H
 
