@@ -62,11 +62,12 @@ static int loop_for_ever(brood_task *task)
 static int eat_memory(brood_task *task)
 {
     enum { PIECE_LEN = 1 << 20 };
-    char *piece;
+    volatile char *piece; /* else a clever compiler allocates nothing */
 
     (void)task;
     while ((piece = malloc(PIECE_LEN)) != NULL)
-        memset(piece, 'x', PIECE_LEN);
+        for (size_t at = 0; at < PIECE_LEN; at += 1024)
+            piece[at] = 'x';
     return -ENOMEM;
 }
 /* [tasks] */

@@ -37,7 +37,8 @@
 
 BROOD_BEGIN_DECLS
 
-/* A wait without end. Times are milliseconds; anything too large to count is without end too. */
+/* A wait without end, as is any negative TIMEOUT_MS; in options 0 is without end. Times are
+ * milliseconds; anything too large to count is without end too. */
 #define BROOD_FOREVER ((int64_t)-1)
 
 /* X(name, value, text): the errors that are brood's own. */
@@ -62,7 +63,7 @@ enum brood_error {
 };
 #undef BROOD_ERROR_ENUM
 
-/* The text of a negative error, of brood or of errno; of any other number "success". Never NULL.
+/* The text of a negative error, of brood or of errno; of 0 and more "success". Never NULL.
  * The text is constant for brood's errors, and as strerrordesc_np() or strerror() has it else. */
 BROOD_API const char *brood_strerror(int error);
 
@@ -93,7 +94,7 @@ BROOD_API const char *brood_containment_name(int containment);
 typedef enum brood_cause {
     BROOD_PENDING = 0,   /* it has not; a zeroed outcome never looks like success */
     BROOD_RETURNED,      /* .code: what the function returned */
-    BROOD_EXITED,        /* .code: what it gave to exit() */
+    BROOD_EXITED,        /* .code: the low eight bits of what it gave to exit() */
     BROOD_SIGNALLED,     /* .signal */
     BROOD_TIMED_OUT,     /* over its own limit */
     BROOD_CANCELLED,     /* on request */

@@ -45,7 +45,8 @@ BROOD_API BROOD_MUST_CHECK int brood_group_next(brood_group *group, int64_t time
 /* Stops all its tasks; they come back from next as BROOD_ECANCELLED. Never blocks for long. */
 BROOD_API void brood_group_cancel(brood_group *group);
 /* A descriptor that polls readable when brood_group_next() would not wait, made at the first
- * call. Borrowed; do not read or close it. Or -EMFILE, -ENFILE, BROOD_EHANDLE, BROOD_EFORKED. */
+ * call. Borrowed; do not read or close it. Or -EMFILE, -ENFILE, -ENOMEM, BROOD_EHANDLE,
+ * BROOD_EFORKED. */
 BROOD_API int brood_group_fd(brood_group *group);
 /* Cancels what has not ended and waits for that: no task outlives its group. NULL is allowed. */
 BROOD_API void brood_group_free(brood_group *group);

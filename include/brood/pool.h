@@ -49,7 +49,8 @@ typedef struct brood_pool_options {
     unsigned strikes_max;      /* a task that ended so many workers is not tried again, whatever
                                   its retries; default: 3 */
     int64_t stop_grace_ms;     /* from SIGTERM to SIGKILL when stopping; default: 2000 */
-    uint64_t memory_max;       /* bytes a worker may grow by; default: no limit */
+    uint64_t memory_max;       /* bytes a worker may grow by, then it is killed; an allocation
+                                  that alone exceeds it fails; default: no limit */
     uint64_t heap_max;         /* bytes of inputs and results at once; default: 3/4 of memory */
     uint64_t reserved[4];      /* must be zero */
 } brood_pool_options;
@@ -58,7 +59,8 @@ typedef struct brood_task_options {
     size_t out_size;        /* fixes the result's size: task->out; default: none */
     int64_t timeout_ms;     /* for each attempt, from its start; default: no limit */
     int64_t deadline_ms;    /* from submit, with queueing and retries; default: no limit */
-    unsigned retries;       /* after a crash or timeout, never after an error returned */
+    unsigned retries;       /* after a crash or a stop by timeout_ms or memory_max, never after
+                               an error returned; strikes_max bounds them */
     int64_t retry_delay_ms; /* before each further attempt; default: at once */
     int priority;           /* 1 before 0 before -1 */
     void *tag;              /* comes back in the result */
@@ -141,7 +143,7 @@ static inline brood_out brood_out_of(void *items, size_t item_size, size_t count
 #define BROOD_NO_OUT brood_out_of(NULL, 0, 0)
 
 typedef struct brood_map_options {
-    int *verdicts;          /* one for each item; default: nobody asks */
+    int *verdicts;          /* for each item 0 or its error; default: nobody asks */
     brood_done_fn *on_fail; /* for each failed item, in the calling thread */
     void *on_fail_context;
     bool ranges;          /* call the function with task->count items */
@@ -160,7 +162,8 @@ typedef struct brood_map_options {
  * are done.
  *
  * Returns how many items failed (INT_MAX if more), or an error of brood_pool_submit(): then the
- * map did not run to its end.
+ * map did not run to its end, and verdicts and OUT tell nothing. -EINVAL also if OUT has fewer
+ * items than IN.
  */
 BROOD_API BROOD_MUST_CHECK int brood_pool_map(brood_pool *pool, brood_task_fn *fn, brood_in in,
                                               brood_out out, const brood_map_options *options);
@@ -225,9 +228,10 @@ BROOD_API bool brood_future_ready(brood_future *future);
  * if its verdict will be BROOD_ECANCELLED, 0 if it has ended, or BROOD_EHANDLE, BROOD_EFORKED. */
 BROOD_API int brood_future_cancel(brood_future *future);
 /* A descriptor that polls readable once the task has ended, made at the first call. Borrowed; do
- * not read or close it. Or -EMFILE, -ENFILE, BROOD_EHANDLE, BROOD_EFORKED. */
+ * not read or close it. Or -EMFILE, -ENFILE, -ENOMEM, BROOD_EHANDLE, BROOD_EFORKED. */
 BROOD_API int brood_future_fd(brood_future *future);
-/* Lets go: the task goes on, its result is dropped. NULL is allowed. */
+/* Lets go: the task goes on, its result is dropped, and brood_pool_join() counts it if it fails
+ * after this. NULL is allowed. */
 BROOD_API void brood_future_free(brood_future *future);
 
 BROOD_END_DECLS

@@ -38,7 +38,8 @@ typedef struct brood_process_options {
     bool daemon;          /* brood_process_join_all() does not wait for it, but ends it */
     bool allow_threads;   /* fork although other threads run; see BROOD_ETHREADS */
     int64_t timeout_ms;   /* then it is killed, with all it started; default: no limit */
-    uint64_t memory_max;  /* bytes it may grow by, then it is killed; default: no limit */
+    uint64_t memory_max;  /* bytes it may grow by, then it is killed; an allocation that alone
+                             exceeds it fails; default: no limit */
     uint64_t reserved[4]; /* must be zero */
 } brood_process_options;
 
@@ -48,11 +49,13 @@ typedef struct brood_process_options {
  * ARG_LEN bytes at ARG are copied and FN gets the address of its copy, aligned for anything;
  * with ARG_LEN 0 it gets the pointer itself (BROOD_START_FORK only, else ARG must be NULL).
  * stdout and stderr are flushed first, and the child flushes its own: no line appears twice.
- * Returns when the child runs, within milliseconds and the time to copy your page tables.
+ * Returns when the child runs, within milliseconds and the time to copy your page tables. Each
+ * process holds three descriptors until it is freed.
  *
  * Returns 0 and sets *OUT_PROCESS, which brood_process_free() releases; or leaves it alone and
  * returns
- *   -EINVAL          a NULL output or function, an unknown option, a reserved field not zero
+ *   -EINVAL          a NULL output or function, NULL with a length, an option out of range, a
+ *                    pointer without length for the fork server, a reserved field not zero
  *   -EAGAIN, -EMFILE, -ENFILE, -ENOMEM  no process, descriptor or memory to be had
  *   -ENOSYS, -EPERM  memfd_create() or pidfd_open() is missing or forbidden here
  *   BROOD_ETHREADS   other threads run, or /proc cannot tell
@@ -90,24 +93,24 @@ BROOD_API int brood_process_alive(brood_process *process);
 BROOD_API int brood_process_pid(const brood_process *process);
 /* Its name, borrowed until it is freed; NULL for a bad handle. */
 BROOD_API const char *brood_process_name(const brood_process *process);
-/* 1 or 0 as its options said, or BROOD_EHANDLE. */
+/* 1 or 0 as its options said, or BROOD_EHANDLE, BROOD_EFORKED. */
 BROOD_API int brood_process_daemon(const brood_process *process);
-/* As Python reports it: 1 and sets *OUT_CODE to the exit status, or to -N if signal N ended it;
- * 0 if it still runs; or BROOD_EHANDLE, BROOD_EFORKED. Never blocks. */
+/* As Python reports it: 1 and sets *OUT_CODE (not NULL) to the exit status, or to -N if signal N
+ * ended it; 0 if it still runs; or BROOD_EHANDLE, BROOD_EFORKED. Never blocks. */
 BROOD_API int brood_process_exit_code(brood_process *process, int *out_code);
 /* A descriptor that polls readable when join would not wait. Borrowed; do not read or close it.
  * Or BROOD_EHANDLE, BROOD_EFORKED. */
 BROOD_API int brood_process_fd(brood_process *process);
 
-/* Kills what still runs with all its descendants, waits for that (it ends in bounded time but
- * for a process in uninterruptible sleep), releases all. NULL is allowed; errno is preserved. */
+/* Kills what still runs with all its descendants, waits for that (for a bounded time: a process in
+ * uninterruptible sleep may outlive it), releases all. NULL is allowed; errno is preserved. */
 BROOD_API void brood_process_free(brood_process *process);
 
-/* The process that runs: inside a brood_main_fn its own handle, elsewhere that of the main
- * process, named "main". Borrowed for ever. Only pid, name, daemon and alive work on it. */
+/* The process that runs: inside a brood_main_fn its own handle; elsewhere, also in a worker of a
+ * pool, one named "main". Borrowed for ever. Only pid, name, daemon and alive work on it. */
 BROOD_API brood_process *brood_process_current(void);
-/* Inside a brood_main_fn the process that started this one: pid, name, alive and fd work on it.
- * NULL in the main process. Borrowed for ever. */
+/* Inside a brood_main_fn the process that started this one, named "parent": pid, name, alive and
+ * fd work on it. Elsewhere, also in a worker of a pool, NULL. Borrowed for ever. */
 BROOD_API brood_process *brood_process_parent(void);
 
 /* Fills OUT with up to MAX handles of processes that this process started and that still run,

@@ -97,8 +97,9 @@ static int map_control(brood_process *process, int fd, const struct process_cont
     /* Pages first: where memory is short, writing to the mapping would be SIGBUS. */
     int r = brood__memory_commit(fd, 0, layout->record_offset);
 
-    if (r == 0)
-        r = brood__memory_map(&memory, fd, 0, process->control_len);
+    if (r < 0)
+        return r;
+    r = brood__memory_map(&memory, fd, 0, process->control_len);
     process->control = memory;
     return r;
 }

@@ -323,6 +323,7 @@ static int task_allocate_for_ever(brood_task *task)
         if (more == NULL)
             abort();
         memset(more, 1, MIB);
+        __asm__ volatile("" ::"r"(more) : "memory"); /* or the compiler sees through all of it */
     }
 }
 

@@ -240,6 +240,7 @@ static void parent_killed(int containment)
     pid_t parent;
 
     CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+    CHECK_EQ(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
     parent = CHECK_OK(fork());
     if (parent == 0) {
         brood_pool *pool =
@@ -254,6 +255,8 @@ static void parent_killed(int containment)
     CHECK_EQ(kill(parent, SIGKILL), 0);
     CHECK_EQ(waitpid(parent, NULL, 0), parent);
     CHECK_EQ(read(ends[0], &byte, 1), 0);
+    while (waitpid(-1, NULL, 0) > 0) /* the snapshot, and what guards it, end last */
+        continue;
     (void)close(ends[0]);
     gate_free(in.ready);
 }
