@@ -3,7 +3,6 @@
  * says which it was: the signal, the exit status, the limit, and after a crash where. */
 #include <brood/easy.h>
 #include <signal.h>
-#include <string.h>
 #include <unistd.h>
 
 /* [tasks] */

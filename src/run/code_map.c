@@ -230,6 +230,20 @@ int brood__code_map_send(const struct code_map *map, int channel)
     return r;
 }
 
+int brood__code_map_refuse(int error, int channel)
+{
+    return brood__channel_send(channel, &error, sizeof error, NULL, 0, true);
+}
+
+/* What a refusal says: no other message is as short. */
+static int refusal(const void *data)
+{
+    int error;
+
+    memcpy(&error, data, sizeof error);
+    return error < 0 ? error : -EPROTO;
+}
+
 /* Bytes of the next message; a dead peer's last messages come before -EPIPE. */
 static int64_t receive(int channel, int peer, int64_t deadline, void *data, size_t size)
 {
@@ -239,6 +253,8 @@ static int64_t receive(int channel, int peer, int64_t deadline, void *data, size
     if (r <= 0)
         return r < 0 ? r : -ETIMEDOUT;
     r = brood__channel_receive(channel, data, size, NULL, NULL, false);
+    if (r == (int64_t)sizeof(int))
+        return refusal(data);
     return r == 0 || (r == -EAGAIN && fds[1].revents != 0) ? -EPIPE : r;
 }
 

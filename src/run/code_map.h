@@ -23,8 +23,9 @@ void brood__code_map_free(struct code_map *map); /* NULL is fine */
 int brood__code_map_find(const struct code_map *map, uintptr_t fn, uintptr_t *out_there);
 
 /* Over a channel, in as many messages as it takes. 0 or -errno; -EPIPE: whom PEER names is dead;
- * -ETIMEDOUT; -EPROTO: that was no map. */
+ * -ETIMEDOUT; -EPROTO: that was no map. After a refusal to receive is the ERROR of it. */
 int brood__code_map_send(const struct code_map *map, int channel);
+int brood__code_map_refuse(int error, int channel);
 int brood__code_map_receive(struct code_map **out_map, int channel, int peer, int64_t deadline);
 
 #endif

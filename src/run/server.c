@@ -323,6 +323,7 @@ static void be_server(const char *value)
 {
     struct service service;
     sigset_t child, old;
+    int r;
 
     if (sscanf(value, "%d:%d", &service.channel, &service.caller) != 2)
         brood__exit_now(127);
@@ -335,9 +336,15 @@ static void be_server(const char *value)
     (void)sigemptyset(&child);
     (void)sigaddset(&child, SIGCHLD);
     service.signals = brood__fd_signals(&child);
-    if (service.signals < 0 || brood__fd_inherit(service.channel, false) < 0 ||
-        brood__fd_inherit(service.caller, false) < 0 || tell_modules(service.channel) < 0)
+    r = service.signals < 0 ? service.signals : brood__fd_inherit(service.channel, false);
+    if (r == 0)
+        r = brood__fd_inherit(service.caller, false);
+    if (r == 0)
+        r = tell_modules(service.channel);
+    if (r < 0) {
+        (void)brood__code_map_refuse(r, service.channel);
         brood__exit_now(127);
+    }
     serve(&service);
     brood__exit_now(0);
 }
