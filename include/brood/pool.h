@@ -144,7 +144,7 @@ static inline brood_out brood_out_of(void *items, size_t item_size, size_t count
 
 typedef struct brood_map_options {
     int *verdicts;          /* for each item 0 or its error; default: nobody asks */
-    brood_done_fn *on_fail; /* for each failed item, in the calling thread */
+    brood_done_fn *on_fail; /* for each failed item that was not called off, in this thread */
     void *on_fail_context;
     bool ranges;          /* call the function with task->count items */
     bool stop_on_fail;    /* cancel what has not begun when one item failed */

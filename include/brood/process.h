@@ -37,7 +37,7 @@ typedef struct brood_process_options {
     int containment;      /* enum brood_containment to try for; default: BROOD_CONTAIN_GROUP */
     bool daemon;          /* brood_process_join_all() does not wait for it, but ends it */
     bool allow_threads;   /* fork although other threads run; see BROOD_ETHREADS */
-    int64_t timeout_ms;   /* then it is killed, with all it started; default: no limit */
+    int64_t timeout_ms;   /* then it is killed, with all it started; 0 or negative: no limit */
     uint64_t memory_max;  /* bytes it may grow by, then it is killed; an allocation that alone
                              exceeds it fails; default: no limit */
     uint64_t reserved[4]; /* must be zero */
@@ -96,7 +96,7 @@ BROOD_API const char *brood_process_name(const brood_process *process);
 /* 1 or 0 as its options said, or BROOD_EHANDLE, BROOD_EFORKED. */
 BROOD_API int brood_process_daemon(const brood_process *process);
 /* As Python reports it: 1 and sets *OUT_CODE (not NULL) to the exit status, or to -N if signal N
- * ended it; 0 if it still runs; or BROOD_EHANDLE, BROOD_EFORKED. Never blocks. */
+ * ended it; 0 if it still runs; or -EINVAL, BROOD_EHANDLE, BROOD_EFORKED. Never blocks. */
 BROOD_API int brood_process_exit_code(brood_process *process, int *out_code);
 /* A descriptor that polls readable when join would not wait. Borrowed; do not read or close it.
  * Or BROOD_EHANDLE, BROOD_EFORKED. */

@@ -2,6 +2,7 @@
 /* The texts of brood's own errors, and the version. */
 #include <brood/base.h>
 
+#include <errno.h>
 #include <string.h>
 
 const char *brood_strerror(int error)
@@ -12,6 +13,8 @@ const char *brood_strerror(int error)
         return text;
         BROOD_ERRORS(ERROR_CASE)
 #undef ERROR_CASE
+    case -ETIMEDOUT: /* libc's text speaks of connections */
+        return "timed out: the wait is over, and it still runs";
     default:
         break;
     }

@@ -58,6 +58,8 @@ static void note_failure(struct map_run *run, uint32_t slot, const struct ending
         memset(run->pool->base + task->out, 0, run->out.item_size);
     if (run->options->stop_on_fail)
         run->cancelled = true;
+    if (ending->cause == BROOD_CANCELLED) /* called off: nobody needs to be told one by one */
+        return;
     future = run->options->on_fail == NULL ? NULL : brood__future_new(run->pool);
     if (future == NULL)
         return;
@@ -69,6 +71,8 @@ static void note_failure(struct map_run *run, uint32_t slot, const struct ending
                                              .signal = ending->signal,
                                              .attempts = task->attempt + (ending->lane >= 0),
                                              .containment = run->pool->zygote.containment,
+                                             .quarantined = brood__died(ending) &&
+                                                            task->attempt < run->options->retries,
                                              .wall_us = ending->wall_us,
                                              .peak_rss = ending->peak_rss};
     if (ending->report != NULL)
@@ -139,10 +143,7 @@ static void measure(struct map_run *run, const struct ending *ending, uint32_t i
 /* Whether the item (or range) that failed gets another attempt. */
 static bool again(struct map_run *run, struct task *task, const struct ending *ending)
 {
-    bool died = ending->cause == BROOD_SIGNALLED || ending->cause == BROOD_EXITED ||
-                ending->cause == BROOD_TIMED_OUT || ending->cause == BROOD_OUT_OF_MEMORY;
-
-    if (!died || task->attempt >= run->options->retries ||
+    if (!brood__died(ending) || task->attempt >= run->options->retries ||
         task->attempt + 1 >= run->pool->options.strikes_max)
         return false;
     task->attempt++;
@@ -361,8 +362,10 @@ static int run_map(struct map_run *run)
     tell_failures(run);
     if (run->error == 0 && pool->broken != 0 && run->failed > 0)
         run->error = BROOD_ELOST;
-    if (run->error != 0)
+    if (run->error != 0) {
+        fail_rest(run, run->error);
         return run->error;
+    }
     return run->failed > INT_MAX ? INT_MAX : (int)run->failed;
 }
 

@@ -258,6 +258,8 @@ uint64_t brood__memory_left(struct brood_pool *pool);
 int brood__block_take(struct brood_pool *pool, uint64_t len, uint64_t *out_offset);
 void brood__pool_wake_waiters(struct brood_pool *pool);
 int brood__cause_verdict(const struct ending *ending);
+/* Whether the worker died of it, so that another attempt may do better. */
+bool brood__died(const struct ending *ending);
 
 /* pool_wait.c */
 typedef bool pool_predicate(struct brood_pool *pool, const void *context);

@@ -39,6 +39,12 @@ int brood__cause_verdict(const struct ending *ending)
     return BROOD_ELOST;
 }
 
+bool brood__died(const struct ending *ending)
+{
+    return ending->cause == BROOD_SIGNALLED || ending->cause == BROOD_EXITED ||
+           ending->cause == BROOD_TIMED_OUT || ending->cause == BROOD_OUT_OF_MEMORY;
+}
+
 /* The lane learns that a result came back; what its mailbox does not hold waits here. If not
  * even that has room, the lane leaves after its task: its whole arena goes with it. */
 static void send_back(struct brood_pool *pool, uint32_t lane, uint64_t offset)

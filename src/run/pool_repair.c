@@ -139,12 +139,6 @@ static struct ending ending_of(struct brood_pool *pool, uint32_t lane, uint32_t 
     return ending;
 }
 
-static bool may_retry(const struct ending *ending)
-{
-    return ending->cause == BROOD_SIGNALLED || ending->cause == BROOD_EXITED ||
-           ending->cause == BROOD_TIMED_OUT || ending->cause == BROOD_OUT_OF_MEMORY;
-}
-
 /* The attempt is over and with it its worker: again, or that was it. */
 static void attempt_died(struct brood_pool *pool, uint32_t slot, const struct ending *ending)
 {
@@ -152,9 +146,9 @@ static void attempt_died(struct brood_pool *pool, uint32_t slot, const struct en
     bool left = task->attempt + 1 < task->attempts_max && now_ns() < task->deadline;
 
     task->strikes++;
-    if (task->map != NULL || !left || !may_retry(ending) ||
+    if (task->map != NULL || !left || !brood__died(ending) ||
         task->strikes >= pool->options.strikes_max) {
-        task->quarantined = left && may_retry(ending);
+        task->quarantined = left && brood__died(ending);
         brood__task_end(pool, slot, ending);
         return;
     }

@@ -243,6 +243,8 @@ int brood_process_exit_code(brood_process *process, int *out_code)
 
     if (r < 0)
         return r;
+    if (out_code == NULL)
+        return -EINVAL;
     if (!brood__process_ended(process))
         return 0;
     *out_code = process->exit_code;

@@ -41,7 +41,7 @@ static bool is_known(const brood_process_options *options)
     }
     return (options->start == BROOD_START_FORK || options->start == BROOD_START_FORKSERVER) &&
            options->containment >= BROOD_CONTAIN_CHILD &&
-           options->containment <= BROOD_CONTAIN_NAMESPACE && options->timeout_ms >= 0;
+           options->containment <= BROOD_CONTAIN_NAMESPACE;
 }
 
 static int complete(struct request *request, const brood_process_options *options)
@@ -151,7 +151,7 @@ static int await_birth(brood_process *process)
 static int bear(brood_process *process, const struct request *request, int control_fd)
 {
     struct zygote_birth birth = {.entry = ZYGOTE_PROCESS,
-                                 .timeout_ms = request->options.timeout_ms,
+                                 .timeout_ms = request->options.timeout_ms > 0 ? request->options.timeout_ms : 0,
                                  .memory_max = request->options.memory_max};
     struct process_birth payload = {.control_len = process->control_len};
     int fds[2] = {control_fd, brood__pidfd_open(getpid())};

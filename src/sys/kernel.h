@@ -32,7 +32,7 @@ int brood__fd_wait(struct pollfd *fds, unsigned count, int64_t deadline); /* rea
 /* Whether it is readable, or its other end gone, by DEADLINE. For what must not fail: a wait that
  * the kernel has no memory for is tried again a few times. */
 bool brood__fd_await(int fd, int64_t deadline);
-uint64_t brood__fd_inode(int fd); /* 0: not open */
+uint64_t brood__fd_inode(int fd);            /* 0: not open */
 int brood__fd_inherit(int fd, bool inherit); /* across exec */
 /* Closes FIRST to LAST, both included, whatever they are; 0, or -errno: they may be open still. */
 int brood__fd_close_range(unsigned first, unsigned last);

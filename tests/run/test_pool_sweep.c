@@ -23,9 +23,9 @@ static int items_in[ITEMS], items_out[ITEMS];
 /* Which errors a call may give when something below it fails. */
 static void check_known(int error)
 {
-    static const int known[] = {-ENOMEM, -EMFILE, -ENFILE,        -EAGAIN,        -ENOSYS,
-                                -EPERM,  -EPIPE,  -EIO,           -EINVAL,        -ESRCH,
-                                -ECHILD, -EBADF,  BROOD_ELOST,    BROOD_ECRASHED, -EINTR,
+    static const int known[] = {-ENOMEM, -EMFILE,     -ENFILE,        -EAGAIN,        -ENOSYS,
+                                -EPERM,  -EPIPE,      -EIO,           -EINVAL,        -ESRCH,
+                                -ECHILD, -EBADF,      BROOD_ELOST,    BROOD_ECRASHED, -EINTR,
                                 -ENOENT, BROOD_EINIT, BROOD_ETHREADS, -ENOSPC};
 
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)

@@ -178,7 +178,6 @@ TEST(wrong_requests_are_refused)
 {
     const brood_process_options bad_start = {.start = 77};
     const brood_process_options bad_containment = {.containment = 4};
-    const brood_process_options bad_timeout = {.timeout_ms = -1};
     const brood_process_options bad_reserved = {.reserved = {0, 1}};
     const brood_process_options server = {.start = BROOD_START_FORKSERVER};
     brood_process *process = NULL;
@@ -188,12 +187,21 @@ TEST(wrong_requests_are_refused)
     CHECK_ERR(brood_process_start(&process, NULL, NULL, 0, NULL), -EINVAL);
     CHECK_ERR(brood_process_start(&process, crash, NULL, 0, &bad_start), -EINVAL);
     CHECK_ERR(brood_process_start(&process, crash, NULL, 0, &bad_containment), -EINVAL);
-    CHECK_ERR(brood_process_start(&process, crash, NULL, 0, &bad_timeout), -EINVAL);
     CHECK_ERR(brood_process_start(&process, crash, NULL, 0, &bad_reserved), -EINVAL);
     CHECK_ERR(brood_process_start(&process, crash, &number, 0, &server), -EINVAL);
     CHECK_ERR(brood_process_start(&process, crash, &number, SIZE_MAX - 3, NULL), -ENOMEM);
     CHECK_ERR(brood_process_start(&process, crash, &number, SIZE_MAX / 2 - 9, NULL), -ENOMEM);
     CHECK(process == NULL);
+}
+
+TEST(a_timeout_of_for_ever_is_none)
+{
+    const brood_process_options options = {.timeout_ms = BROOD_FOREVER};
+    brood_process *process = NULL;
+
+    CHECK_OK(brood_process_start(&process, crash, NULL, 0, &options));
+    CHECK_EQ(joined(process).cause, BROOD_SIGNALLED);
+    brood_process_free(process);
 }
 
 TEST(join_waits_no_longer_than_told_and_again_and_again)

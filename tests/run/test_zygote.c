@@ -208,6 +208,8 @@ TEST(a_map_survives_the_journey)
     CHECK_OK(brood__code_map_find(copy, (uintptr_t)start_zygote, &there));
     CHECK_EQ(there, (uintptr_t)start_zygote);
     CHECK_ERR(brood__code_map_receive(&copy, ends[1], self, deadline_in(0)), -ETIMEDOUT);
+    CHECK_OK(brood__code_map_refuse(-EMFILE, ends[0]));
+    CHECK_ERR(brood__code_map_receive(&copy, ends[1], self, patience()), -EMFILE);
     brood__fd_close(ends[0]);
     CHECK_ERR(brood__code_map_receive(&copy, ends[1], self, patience()), -EPIPE);
     brood__fd_close(ends[1]);
