@@ -232,7 +232,8 @@ static void print_head(const struct demo *demo, const char *folder)
     printf("\n  %sbrood %s%s %s %s files of %s", screen_style(screen, STYLE_BOLD), brood_version(),
            screen_style(screen, STYLE_PLAIN), dot, COUNT_TEXT(demo->files.count),
            folder != NULL ? folder : "this system");
-    printf(" %s %zu traps besides %s %u workers\n\n", dot, trap_count(false), dot, brood_cpu_count());
+    printf(" %s %zu traps besides %s %u workers\n\n", dot, trap_count(false), dot,
+           brood_cpu_count());
     fflush(stdout);
 }
 

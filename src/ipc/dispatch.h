@@ -210,10 +210,10 @@ struct lane_self {
     struct dispatch_view view;
     struct lane *lane;
     uint32_t index;
-    uint32_t spins; /* how long to look for work before sleeping; 0 on one CPU */
-    int bell;       /* eventfd, or -1 */
+    uint32_t spins;      /* how long to look for work before sleeping; 0 on one CPU */
+    int bell;            /* eventfd, or -1 */
     uint64_t bell_inode; /* what it is, or 0: nobody closes it */
-    int64_t now;    /* the time, if it was read a moment ago; else 0 */
+    int64_t now;         /* the time, if it was read a moment ago; else 0 */
 };
 
 /* The next task: claimed, not started. Waits for it. NO_SLOT: asked to stop. */

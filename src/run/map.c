@@ -34,10 +34,10 @@ struct map_run {
     size_t next; /* first item not emitted */
     uint32_t outstanding;
     uint64_t failed;
-    int error;         /* why the rest cannot run */
-    bool cancelled;    /* by stop_on_fail */
+    int error;      /* why the rest cannot run */
+    bool cancelled; /* by stop_on_fail */
     bool in_place, out_in_place;
-    double item_ns;    /* as measured, or 0 */
+    double item_ns;                   /* as measured, or 0 */
     struct future_list_ends failures; /* for on_fail */
 };
 
@@ -65,16 +65,16 @@ static void note_failure(struct map_run *run, uint32_t slot, const struct ending
         return;
     future->result.verdict = verdict;
     future->result.index = task->index;
-    future->result.outcome = (brood_outcome){.verdict = verdict,
-                                             .cause = ending->cause,
-                                             .code = ending->code,
-                                             .signal = ending->signal,
-                                             .attempts = task->attempt + (ending->lane >= 0),
-                                             .containment = run->pool->zygote.containment,
-                                             .quarantined = brood__died(ending) &&
-                                                            task->attempt < run->options->retries,
-                                             .wall_us = ending->wall_us,
-                                             .peak_rss = ending->peak_rss};
+    future->result.outcome =
+        (brood_outcome){.verdict = verdict,
+                        .cause = ending->cause,
+                        .code = ending->code,
+                        .signal = ending->signal,
+                        .attempts = task->attempt + (ending->lane >= 0),
+                        .containment = run->pool->zygote.containment,
+                        .quarantined = brood__died(ending) && task->attempt < run->options->retries,
+                        .wall_us = ending->wall_us,
+                        .peak_rss = ending->peak_rss};
     if (ending->report != NULL)
         future->report = brood__copy_string(ending->report);
     future->result.outcome.report = future->report;

@@ -127,7 +127,7 @@ enum worker_state { WORKER_NONE = 0, WORKER_ASKED, WORKER_ALIVE, WORKER_KILLED }
 /* The caller's side of one lane. */
 struct worker {
     enum worker_state state;
-    uint64_t birth;        /* id of this life */
+    uint64_t birth; /* id of this life */
     int pidfd;
     int pid;
     int64_t born_due; /* WORKER_NONE: when to ask for the next */
@@ -167,8 +167,8 @@ struct brood_pool {
     struct dispatch dispatch;
     struct task *tasks;
     uint32_t tasks_max, free_slot, in_flight;
-    uint32_t slots_ready;    /* so many have memory; the others get it when they are needed */
-    bool ring_ready[RINGS];  /* the same for rings */
+    uint32_t slots_ready;   /* so many have memory; the others get it when they are needed */
+    bool ring_ready[RINGS]; /* the same for rings */
     struct worker *workers;
     unsigned alive;
     struct zygote zygote;
@@ -197,13 +197,13 @@ struct brood_pool {
     struct brood_future *free_futures;
     struct future_list_ends callbacks;
 
-    bool opened;           /* brood_pool_new() is through: failed births are tried again */
+    bool opened; /* brood_pool_new() is through: failed births are tried again */
     bool closed, stopping;
-    uint32_t maps; /* calls of map under way: they have more tasks to come */
-    int broken; /* why no task can run any more, or 0 */
-    uint64_t results_held;   /* bytes of results in arenas */
-    uint32_t room_serial; /* changes when a slot or memory became free */
-    uint64_t memory_base; /* private bytes of a worker at its start, or 0: unknown */
+    uint32_t maps;         /* calls of map under way: they have more tasks to come */
+    int broken;            /* why no task can run any more, or 0 */
+    uint64_t results_held; /* bytes of results in arenas */
+    uint32_t room_serial;  /* changes when a slot or memory became free */
+    uint64_t memory_base;  /* private bytes of a worker at its start, or 0: unknown */
     uint64_t submitted, succeeded, failed, retried, deaths, unobserved_failed;
 };
 

@@ -31,7 +31,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { BACKLOG_DEFAULT = 4096, STRIKES_DEFAULT = 3, GRACE_DEFAULT_MS = 2000, SPINS = 1600, SLOTS_STEP = 64 };
+enum {
+    BACKLOG_DEFAULT = 4096,
+    STRIKES_DEFAULT = 3,
+    GRACE_DEFAULT_MS = 2000,
+    SPINS = 1600,
+    SLOTS_STEP = 64
+};
 
 static struct stable_list pools;
 static const brood_pool_options no_options;

@@ -59,8 +59,8 @@ static void ask_later(struct brood_pool *pool, uint32_t lane)
 {
     struct worker *worker = &pool->workers[lane];
 
-    worker->born_due = now_ns() + ((int64_t)BIRTH_PAUSE_NS
-                                   << (pool->failed_births < 9 ? pool->failed_births : 9));
+    worker->born_due =
+        now_ns() + ((int64_t)BIRTH_PAUSE_NS << (pool->failed_births < 9 ? pool->failed_births : 9));
     brood__supervisor_poke(pool, worker->born_due);
 }
 
@@ -127,8 +127,7 @@ static struct ending ending_of(struct brood_pool *pool, uint32_t lane, uint32_t 
         ending.wall_us = (now_ns() - started) / 1000;
     ending.peak_rss = event->peak_rss;
     ending.items_done = atomic_load(&l->progress);
-    if (task->stop == BROOD_CANCELLED ||
-        (task->stop != 0 && was_aimed_at(pool, lane, slot)))
+    if (task->stop == BROOD_CANCELLED || (task->stop != 0 && was_aimed_at(pool, lane, slot)))
         ending.cause = (enum brood_cause)task->stop;
     else if (brood__crash_seen(record, &crash_signal, &crash_errno)) {
         if (crash_errno == ENOMEM && pool->options.memory_max != 0)

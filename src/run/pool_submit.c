@@ -328,8 +328,11 @@ int brood__pool_submit(struct brood_pool *pool, const struct submission *submiss
 int brood_pool_submit(brood_pool *pool, brood_task_fn *fn, const void *in, size_t in_len,
                       const brood_task_options *options, brood_future **out_future)
 {
-    const struct submission submission = {
-        .fn = fn, .in = in, .in_len = in_len, .options = options, .wants_future = out_future != NULL};
+    const struct submission submission = {.fn = fn,
+                                          .in = in,
+                                          .in_len = in_len,
+                                          .options = options,
+                                          .wants_future = out_future != NULL};
     int r = brood__pool_check(pool);
 
     return r < 0 ? r : brood__pool_submit(pool, &submission, out_future);

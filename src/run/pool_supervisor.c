@@ -227,10 +227,10 @@ static void *supervise(void *argument)
 
     brood__fault_role(ROLE_SUPERVISOR);
     while (work(pool)) {
-        struct pollfd fds[3] = {{.fd = pool->control, .events = POLLIN},
-                                {.fd = pool->zygote_gone ? -1 : pool->zygote.channel,
-                                 .events = POLLIN},
-                                {.fd = pool->bell, .events = POLLIN}};
+        struct pollfd fds[3] = {
+            {.fd = pool->control, .events = POLLIN},
+            {.fd = pool->zygote_gone ? -1 : pool->zygote.channel, .events = POLLIN},
+            {.fd = pool->bell, .events = POLLIN}};
         int64_t due;
 
         pool_lock(pool);

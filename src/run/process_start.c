@@ -150,9 +150,10 @@ static int await_birth(brood_process *process)
 
 static int bear(brood_process *process, const struct request *request, int control_fd)
 {
-    struct zygote_birth birth = {.entry = ZYGOTE_PROCESS,
-                                 .timeout_ms = request->options.timeout_ms > 0 ? request->options.timeout_ms : 0,
-                                 .memory_max = request->options.memory_max};
+    struct zygote_birth birth = {
+        .entry = ZYGOTE_PROCESS,
+        .timeout_ms = request->options.timeout_ms > 0 ? request->options.timeout_ms : 0,
+        .memory_max = request->options.memory_max};
     struct process_birth payload = {.control_len = process->control_len};
     int fds[2] = {control_fd, brood__pidfd_open(getpid())};
     int r;

@@ -48,7 +48,7 @@ struct worker_self {
     void *state;
     struct rusage usage; /* at .usage_at */
     int64_t usage_at;
-    long start_rss;      /* kibibytes, at birth */
+    long start_rss;       /* kibibytes, at birth */
     pid_t kept[KEPT_MAX]; /* children of worker_open(), by the names of /proc */
     unsigned kept_count;
 };
@@ -89,8 +89,8 @@ void *brood_task_alloc(brood_task *task, size_t len)
     }
     while ((offset = brood__lane_mail_take(&run->worker->lane)) != 0)
         brood__arena_give(run->worker->arena, offset);
-    if (len > atomic_load_explicit(&run->worker->lane.view.control->memory_left,
-                                   memory_order_relaxed))
+    if (len >
+        atomic_load_explicit(&run->worker->lane.view.control->memory_left, memory_order_relaxed))
         return NULL;
     offset = brood__arena_take(run->worker->arena, len);
     if (offset == 0)
@@ -214,16 +214,16 @@ static int call(struct running_task *run)
     char *out = slot->out != 0 ? worker->base + slot->out : (char *)slot->inline_out;
     bool map = slot->count != 1 || (slot->flags & SLOT_ITEMS) != 0;
 
-    run->task = (brood_task){.in = slot->in != 0 ? worker->base + slot->in
-                                                 : (const char *)slot->inline_in,
-                             .in_len = slot->in_len,
-                             .out = fixed ? out : NULL,
-                             .out_size = slot->out_size,
-                             .count = slot->count,
-                             .index = slot->index,
-                             .context = worker->context,
-                             .state = worker->state,
-                             .attempt = slot->attempt};
+    run->task =
+        (brood_task){.in = slot->in != 0 ? worker->base + slot->in : (const char *)slot->inline_in,
+                     .in_len = slot->in_len,
+                     .out = fixed ? out : NULL,
+                     .out_size = slot->out_size,
+                     .count = slot->count,
+                     .index = slot->index,
+                     .context = worker->context,
+                     .state = worker->state,
+                     .attempt = slot->attempt};
     if (slot->in_len == 0)
         run->task.in = NULL;
     if (fixed && !map)

@@ -405,7 +405,8 @@ static int task_give_mib(brood_task *task)
 
 TEST(results_that_are_held_count_against_heap_max)
 {
-    brood_pool *pool = pool_with(&(brood_pool_options){.workers = 1, .heap_max = 4 * (uint64_t)MIB});
+    brood_pool *pool =
+        pool_with(&(brood_pool_options){.workers = 1, .heap_max = 4 * (uint64_t)MIB});
     brood_future *futures[6];
     int failed = 0;
 
@@ -429,7 +430,8 @@ TEST(an_input_waits_until_results_leave_room)
 {
     static const char input[2 * MIB];
     const brood_task_options at_once = {.room_wait_ms = -1};
-    brood_pool *pool = pool_with(&(brood_pool_options){.workers = 1, .heap_max = 4 * (uint64_t)MIB});
+    brood_pool *pool =
+        pool_with(&(brood_pool_options){.workers = 1, .heap_max = 4 * (uint64_t)MIB});
     brood_future *held[3];
 
     for (int i = 0; i < 3; i++) {

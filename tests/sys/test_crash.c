@@ -65,6 +65,24 @@ static void record_drop(void)
     brood__memory_unmap(record, CRASH_RECORD_SIZE);
 }
 
+#ifndef __GLIBC__
+/*
+ * A C library without unwind tables is left by searching the stack, which may find a call that
+ * returned long ago: here those of the preparations. None of them is left.
+ */
+APART static void forget_calls(void)
+{
+    volatile char room[8192];
+
+    for (size_t i = 0; i < sizeof room; i++)
+        room[i] = 0;
+}
+#else
+static void forget_calls(void)
+{
+}
+#endif
+
 /* Forks a child that runs FUNCTION with crashes being caught; its status. */
 static int run_child(void (*function)(void))
 {
@@ -75,6 +93,7 @@ static int run_child(void (*function)(void))
         drop_handlers();
         if (brood__crash_catch(record) < 0)
             _exit(99);
+        forget_calls();
         function();
         _exit(98);
     }
