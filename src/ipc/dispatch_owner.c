@@ -258,6 +258,11 @@ void brood__lane_reset(struct dispatch *dispatch, uint32_t lane)
  * first, so if it died then, the sleeper is never picked again. Awake, it sets its bit anew. */
 void brood__dispatch_heal(struct dispatch_view *view)
 {
+    /* Hints may hold anything, if the dead one had lost its mind: those awake set theirs anew. */
+    for (uint32_t i = 0; i < LANE_WORDS; i++) {
+        atomic_store(&view->control->idle[i], 0);
+        atomic_store(&view->control->search[i], 0);
+    }
     for (uint32_t lane = 0; lane < view->shape.lanes; lane++)
         brood__lane_wake(view, lane);
 }

@@ -286,10 +286,9 @@ static int emit(struct map_run *run)
     task->index = run->next;
     task->count = (uint32_t)items;
     task->flags |= run->options->ranges ? 0 : SLOT_ITEMS;
-    if (run->options->timeout_ms > 0 && run->options->timeout_ms < NEVER / 1000000) {
-        task->timeout_ns = run->options->timeout_ms * 1000000;
+    task->timeout_ns = brood__limit_ns(run->options->timeout_ms);
+    if (task->timeout_ns != 0)
         task->flags |= SLOT_TIMED;
-    }
     run->next += items;
     run->outstanding++;
     pool->submitted++;

@@ -244,6 +244,7 @@ uint32_t brood__task_take(struct brood_pool *pool);
 void brood__task_give(struct brood_pool *pool, uint32_t slot);
 /* Fills the slot from the task and queues it, or sets it WAITING if the ring is full. */
 void brood__task_publish(struct brood_pool *pool, uint32_t slot);
+int64_t brood__limit_ns(int64_t limit_ms);
 /* Counts a task with time limits, and wakes the supervisor if it sleeps too long. */
 void brood__task_watch(struct brood_pool *pool, uint32_t slot);
 

@@ -297,6 +297,8 @@ static int start_zygote(struct brood_pool *pool)
     int64_t used;
     int r = brood__zygote_start(&pool->zygote, &options);
 
+    if (r == 0) /* what stops tasks must be allowed */
+        r = brood__pidfd_signal(pool->zygote.pidfd, 0);
     if (r == 0) /* the snapshots of later pools shall not keep them open */
         r = brood__private_add(pool->memory_fd);
     if (r == 0)

@@ -306,6 +306,13 @@ void brood__pool_break(struct brood_pool *pool, int error)
     brood__pool_wake_waiters(pool);
 }
 
+static void kill_with_group(struct brood_pool *pool, uint32_t lane)
+{
+    if (pool->zygote.containment != BROOD_CONTAIN_CHILD && pool->workers[lane].pidfd >= 0)
+        (void)brood__pidfd_signal_group(pool->workers[lane].pidfd, SIGKILL);
+    brood__worker_signal(&pool->workers[lane], SIGKILL);
+}
+
 /* The zygote's children die with it, but a moment later, and not if they changed their user. Then
  * nobody writes any more into memory that is given back. */
 static void kill_rest(struct brood_pool *pool)
@@ -313,7 +320,7 @@ static void kill_rest(struct brood_pool *pool)
     int64_t deadline = deadline_in(LAST_MS);
 
     for (uint32_t lane = 0; lane < pool->dispatch.view.shape.lanes; lane++)
-        brood__worker_signal(&pool->workers[lane], SIGKILL);
+        kill_with_group(pool, lane);
     for (uint32_t lane = 0; lane < pool->dispatch.view.shape.lanes; lane++) {
         struct pollfd fd = {.fd = pool->workers[lane].pidfd, .events = POLLIN};
 

@@ -38,6 +38,7 @@ static void kill_worker(struct brood_pool *pool, uint32_t lane, uint32_t slot)
     worker->kill_id = brood__dispatch_id(&pool->dispatch, slot);
     worker->kill_progress = atomic_load(&pool->dispatch.view.lanes[lane].progress);
     brood__worker_signal(worker, SIGKILL);
+    (void)brood__pidfd_signal(pool->zygote.pidfd, SIGCONT); /* it must run to tell of the death */
 }
 
 static bool kill_running(struct brood_pool *pool, uint32_t slot)

@@ -233,16 +233,23 @@ static int place(struct brood_pool *pool, const struct submission *submission, u
     }
 }
 
+/* A duration that can be added to any moment; 0: none, or so long that it is none. */
+int64_t brood__limit_ns(int64_t limit_ms)
+{
+    return limit_ms > 0 && limit_ms < NEVER / 4 / 1000000 ? limit_ms * 1000000 : 0;
+}
+
 static void take_options(struct brood_pool *pool, uint32_t slot, const brood_task_options *options)
 {
     struct task *task = &pool->tasks[slot];
 
     task->ring = (uint8_t)ring_of(options);
     task->attempts_max = options->retries == UINT32_MAX ? UINT32_MAX : options->retries + 1;
-    if (options->timeout_ms > 0 && options->timeout_ms < NEVER / 1000000)
-        task->timeout_ns = options->timeout_ms * 1000000;
-    if (options->retry_delay_ms > 0)
-        task->retry_delay_ns = deadline_after(0, options->retry_delay_ms);
+    task->timeout_ns = brood__limit_ns(options->timeout_ms);
+    if (options->retry_delay_ms > 0) /* uncountable: in centuries */
+        task->retry_delay_ns = brood__limit_ns(options->retry_delay_ms) != 0
+                                   ? brood__limit_ns(options->retry_delay_ms)
+                                   : NEVER / 4;
     if (options->deadline_ms > 0)
         task->deadline = deadline_in(options->deadline_ms);
 }

@@ -22,6 +22,8 @@
 
 #include <errno.h>
 
+enum { LAST_WAIT_S = 2 };
+
 static int64_t earlier(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -224,7 +226,9 @@ static bool work(struct brood_pool *pool)
 static void *supervise(void *argument)
 {
     struct brood_pool *pool = argument;
+    int ignored;
 
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &ignored);
     brood__fault_role(ROLE_SUPERVISOR);
     while (work(pool)) {
         struct pollfd fds[3] = {
@@ -236,7 +240,9 @@ static void *supervise(void *argument)
         pool_lock(pool);
         due = pool->supervisor_due;
         pool_unlock(pool);
+        (void)pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &ignored);
         (void)brood__fd_wait(fds, 3, due);
+        (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &ignored);
     }
     return NULL;
 }
@@ -260,6 +266,20 @@ int brood__supervisor_start(struct brood_pool *pool)
     return r;
 }
 
+/* A program that closed all descriptors, ours too, has silenced the eventfd. The thread sleeps
+ * then, and asleep it may be cancelled: it holds nothing. */
+static void join_supervisor(struct brood_pool *pool)
+{
+    struct timespec end;
+
+    (void)clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += LAST_WAIT_S;
+    if (pthread_timedjoin_np(pool->supervisor, NULL, &end) == 0)
+        return;
+    (void)pthread_cancel(pool->supervisor);
+    (void)pthread_join(pool->supervisor, NULL);
+}
+
 void brood__supervisor_stop(struct brood_pool *pool)
 {
     if (!pool->supervisor_runs)
@@ -268,6 +288,6 @@ void brood__supervisor_stop(struct brood_pool *pool)
     pool->supervisor_runs = false;
     brood__event_ring(pool->control);
     pool_unlock(pool);
-    (void)pthread_join(pool->supervisor, NULL);
+    join_supervisor(pool);
     brood__helper_ended();
 }

@@ -22,7 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LOST_MS = 2000 };
+enum { LOST_MS = 2000, LATE_NS = 200000000 };
 
 /* ---- handles ---- */
 
@@ -44,7 +44,7 @@ static bool ran_out_of_memory(const brood_process *process, int signo)
 
     if (process->memory_max == 0 || (signo != SIGSEGV && signo != SIGABRT))
         return false;
-    return brood__crash_seen((const void *)(memory + process->control->record_offset), &seen_signal,
+    return brood__crash_seen((const void *)(memory + process->record_offset), &seen_signal,
                              &seen_errno) &&
            seen_signal == signo && seen_errno == ENOMEM;
 }
@@ -97,7 +97,7 @@ static void settle(brood_process *process, const struct zygote_event *event)
     outcome->peak_rss = event->peak_rss;
     if (WIFSIGNALED(event->status)) {
         judge_signal(process, WTERMSIG(event->status), (enum zygote_reason)event->reason);
-        process->report = brood__crash_report((void *)(memory + process->control->record_offset));
+        process->report = brood__crash_report((void *)(memory + process->record_offset));
         outcome->report = process->report;
     } else {
         judge_exit(process, WEXITSTATUS(event->status));
@@ -107,6 +107,7 @@ static void settle(brood_process *process, const struct zygote_event *event)
 
 static void settle_lost(brood_process *process)
 {
+    (void)brood__pidfd_signal_group(process->pidfd, SIGKILL);
     (void)brood__pidfd_signal(process->pidfd, SIGKILL);
     (void)brood__fd_await(process->pidfd, deadline_in(LOST_MS));
     process->outcome.cause = BROOD_LOST;
@@ -156,10 +157,16 @@ bool brood__process_ended(brood_process *process)
 
 bool brood__process_await(brood_process *process, int64_t deadline)
 {
+    int64_t look = process->limit == NEVER ? NEVER : process->limit + LATE_NS;
+
     do {
-        (void)is_told(process, deadline);
+        (void)is_told(process, look < deadline ? look : deadline);
         if (brood__process_ended(process))
             return true;
+        if (left_ns(look) == 0) { /* it is late: somebody stopped the guardian */
+            (void)brood__pidfd_signal(process->zygote.pidfd, SIGCONT);
+            look = now_ns() + 5 * (int64_t)LATE_NS;
+        }
     } while (left_ns(deadline) > 0);
     return false;
 }
@@ -188,7 +195,10 @@ int brood_process_signal(brood_process *process, int signo)
         return r;
     if (brood__process_ended(process))
         return -ESRCH;
-    return brood__pidfd_signal(process->pidfd, signo);
+    r = brood__pidfd_signal(process->pidfd, signo);
+    if (r == 0 && signo == SIGKILL) /* who tells of the death must not be stopped */
+        (void)brood__pidfd_signal(process->zygote.pidfd, SIGCONT);
+    return r;
 }
 
 int brood_process_terminate(brood_process *process)

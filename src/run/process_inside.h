@@ -50,7 +50,9 @@ struct brood_process {
     struct zygote zygote;
     struct process_control *control;
     size_t control_len;
+    uint64_t record_offset; /* of the crash record; ours, as the child can write to the control */
     uint64_t memory_max;
+    int64_t limit;         /* when the guardian kills it, a moment; or NEVER */
     pthread_mutex_t mutex; /* guards what follows */
     bool ended;
     int exit_code; /* as Python reports it */

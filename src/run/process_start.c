@@ -117,6 +117,7 @@ static int make_control(brood_process *process, const struct request *request)
     fd = brood__memory_object("brood: process", process->control_len);
     if (fd < 0)
         return fd == -EFBIG ? -ENOMEM : fd;
+    process->record_offset = layout.record_offset;
     r = map_control(process, fd, &layout);
     if (r < 0) {
         brood__fd_close(fd);
@@ -196,6 +197,8 @@ static int start_new(brood_process *process, const struct request *request)
     process->kind = HANDLE_CHILD;
     process->daemon = request->options.daemon;
     process->memory_max = request->options.memory_max;
+    process->limit =
+        request->options.timeout_ms > 0 ? deadline_in(request->options.timeout_ms) : NEVER;
     process->name = brood__copy_string(request->options.name);
     if (process->name == NULL)
         return -ENOMEM;

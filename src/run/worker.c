@@ -79,7 +79,7 @@ void *brood_task_alloc(brood_task *task, size_t len)
     struct running_task *run = running(task);
     uint64_t offset;
 
-    if ((run->slot->flags & SLOT_FIXED) != 0)
+    if ((run->slot->flags & SLOT_FIXED) != 0 || brood__self() != run->worker->self)
         return NULL;
     if (len <= INLINE_OUT_MAX) {
         drop_result(run);
@@ -108,6 +108,8 @@ int brood_task_return(brood_task *task, const void *data, size_t len)
 
     if ((running(task)->slot->flags & SLOT_FIXED) != 0 || (data == NULL && len > 0))
         return -EINVAL;
+    if (brood__self() != running(task)->worker->self)
+        return BROOD_EFORKED;
     to = brood_task_alloc(task, len);
     if (to == NULL)
         return -ENOMEM;
@@ -173,6 +175,24 @@ static bool kill_leftovers(struct worker_self *worker)
 
 /* ---- one task ---- */
 
+/* A child of the task that returned as well, and is no worker. */
+static void leave_if_forked(const struct worker_self *worker)
+{
+    if (brood__self() == worker->self)
+        return;
+    (void)fflush(NULL);
+    brood__exit_now(0);
+}
+
+/* Nothing that is shared is written by a child of the task's: it may return as well. */
+static int call_once(struct running_task *run, brood_task_fn *fn)
+{
+    int r = fn(&run->task);
+
+    leave_if_forked(run->worker);
+    return r;
+}
+
 static int call_items(struct running_task *run, brood_task_fn *fn)
 {
     struct slot *slot = run->slot;
@@ -187,7 +207,7 @@ static int call_items(struct running_task *run, brood_task_fn *fn)
     task->out_size = out_size;
     task->count = 1;
     for (uint32_t i = 0; i < count; i++) {
-        int r = fn(task);
+        int r = call_once(run, fn);
 
         if (r < 0) {
             slot->items_done = i;
@@ -230,7 +250,7 @@ static int call(struct running_task *run)
         memset(out, 0, slot->out_size);
     if ((slot->flags & SLOT_ITEMS) != 0)
         return call_items(run, fn);
-    return fn(&run->task);
+    return call_once(run, fn);
 }
 
 static int64_t us_between(struct timeval from, struct timeval to)
@@ -255,15 +275,6 @@ static void measure(struct worker_self *worker, struct slot *slot, int64_t now)
         slot->peak_rss = (uint64_t)(worker->usage.ru_maxrss - worker->start_rss) * 1024;
 }
 
-/* A child of the task that returned as well, and is no worker. */
-static void leave_if_forked(const struct worker_self *worker)
-{
-    if (brood__self() == worker->self)
-        return;
-    (void)fflush(NULL);
-    brood__exit_now(0);
-}
-
 /* False: the worker must leave. */
 static bool run_task(struct worker_self *worker, uint32_t index)
 {
@@ -282,7 +293,6 @@ static bool run_task(struct worker_self *worker, uint32_t index)
     if (started - worker->usage_at > SAMPLE_NS)
         sample_usage(worker, started);
     slot->verdict = call(&run);
-    leave_if_forked(worker);
     if ((slot->flags & SLOT_FIXED) != 0)
         slot->kind = RESULT_FIXED;
     (void)fflush(NULL);

@@ -61,10 +61,8 @@ static bool is_passing(int error)
 static void hunt_one(pid_t listed, void *context)
 {
     struct hunt *hunt = context;
-    pid_t pid = listed;
+    pid_t pid = brood__proc_inner_pid(listed); /* /proc may be that of an outer namespace */
 
-    if (hunt->nest->setup.containment == BROOD_CONTAIN_NAMESPACE)
-        pid = brood__proc_inner_pid(listed);
     if (is_passing(pid)) {
         hunt->found++;
         hunt->alive++;

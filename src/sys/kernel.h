@@ -79,6 +79,9 @@ void brood__futex_wake(const void *word, unsigned count);
 pid_t brood__fork(void); /* libc's: with its handlers and its thread id */
 int brood__pidfd_open(pid_t pid);
 int brood__pidfd_signal(int pidfd, int signo);
+/* To the process group that has that process's number, also when the process itself is gone: no
+ * other group can have it meanwhile. -EINVAL before Linux 6.9. */
+int brood__pidfd_signal_group(int pidfd, int signo);
 int brood__kill(pid_t pid, int signo); /* also groups */
 /* Waits for children, as wait4: pid, 0 with WNOHANG, -ECHILD. */
 pid_t brood__wait(pid_t pid, int *out_status, int flags, struct rusage *out_usage);

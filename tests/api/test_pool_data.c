@@ -278,7 +278,7 @@ static bool is_roomy(uint64_t bytes)
            (uint64_t)info.freeram * info.mem_unit > bytes;
 }
 
-TEST_LIMIT(a_gigabyte_goes_in_and_out, 60)
+TEST_LIMIT(a_gigabyte_goes_in_and_out, 180)
 {
     const size_t len = (size_t)1 << 30;
     brood_pool *pool;

@@ -34,6 +34,9 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef PIDFD_SIGNAL_PROCESS_GROUP
+#define PIDFD_SIGNAL_PROCESS_GROUP (1U << 2)
+#endif
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
@@ -475,6 +478,13 @@ int brood__pidfd_signal(int pidfd, int signo)
 {
     FAIL_IF_ASKED("pidfd_send_signal");
     return (int)checked(syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, 0));
+}
+
+int brood__pidfd_signal_group(int pidfd, int signo)
+{
+    FAIL_IF_ASKED("pidfd_send_signal");
+    return (int)checked(
+        syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, PIDFD_SIGNAL_PROCESS_GROUP));
 }
 
 int brood__kill(pid_t pid, int signo)
