@@ -98,7 +98,7 @@ typedef enum brood_cause {
     BROOD_SIGNALLED,     /* .signal */
     BROOD_TIMED_OUT,     /* over its own limit */
     BROOD_CANCELLED,     /* on request */
-    BROOD_OUT_OF_MEMORY, /* over its memory limit, or by the kernel's */
+    BROOD_OUT_OF_MEMORY, /* over its memory limit; what the kernel kills is SIGNALLED */
     BROOD_LOST,          /* what ran it is gone, and how it ended is not known */
     BROOD_NOT_STARTED    /* .code: the negative error that kept it from starting */
 } brood_cause;
