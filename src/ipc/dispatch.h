@@ -201,6 +201,9 @@ void brood__dispatch_take_back(struct dispatch *dispatch, uint32_t slot);
 void brood__lane_reset(struct dispatch *dispatch, uint32_t lane);
 /* After a death and its repair: wakes all lanes, as the dead one may have owed a wake to any. */
 void brood__dispatch_heal(struct dispatch_view *view);
+/* After a death: a head that is beyond what was published, as only a lane gone mad writes it, goes
+ * back to the oldest task that may be ready. */
+void brood__dispatch_heal_heads(struct dispatch *dispatch);
 /* Tells LANE's arena that the result at OFFSET came back. False: its mailbox is full. */
 bool brood__lane_mail(struct dispatch_view *view, uint32_t lane, uint64_t offset);
 

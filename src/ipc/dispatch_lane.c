@@ -70,7 +70,8 @@ static void advance_head(struct dispatch_view *view, unsigned ring, uint32_t tic
 static uint32_t claim_in(struct lane_self *self, unsigned ring)
 {
     struct dispatch_view *view = &self->view;
-    uint32_t ticket = atomic_load_explicit(&view->control->head[ring].ticket, memory_order_relaxed);
+    uint32_t head = atomic_load_explicit(&view->control->head[ring].ticket, memory_order_relaxed);
+    uint32_t ticket = head;
 
     for (;;) {
         _Atomic uint64_t *cell = ring_cell(view, ring, ticket);
@@ -78,7 +79,8 @@ static uint32_t claim_in(struct lane_self *self, unsigned ring)
         int32_t ahead = (int32_t)(cell_ticket(seen) - ticket);
 
         if (ahead < 0) { /* nothing was published there yet */
-            advance_head(view, ring, ticket);
+            if (ticket != head)
+                advance_head(view, ring, ticket);
             return NO_SLOT;
         }
         if (ahead > 0) { /* the ring went round since we read the head */

@@ -267,6 +267,29 @@ void brood__dispatch_heal(struct dispatch_view *view)
         brood__lane_wake(view, lane);
 }
 
+static uint32_t oldest_live(const struct dispatch *dispatch, unsigned ring)
+{
+    uint32_t oldest = dispatch->tails[ring];
+
+    for (uint32_t slot = 0; slot < dispatch->view.shape.slots; slot++) {
+        const struct dispatch_entry *entry = &dispatch->entries[slot];
+
+        if (entry->live && entry->ring == ring && (int32_t)(entry->ticket - oldest) < 0)
+            oldest = entry->ticket;
+    }
+    return oldest;
+}
+
+void brood__dispatch_heal_heads(struct dispatch *dispatch)
+{
+    for (unsigned ring = 0; ring < RINGS; ring++) {
+        _Atomic uint32_t *head = &dispatch->view.control->head[ring].ticket;
+
+        if ((int32_t)(atomic_load(head) - dispatch->tails[ring]) > 0)
+            atomic_store(head, oldest_live(dispatch, ring));
+    }
+}
+
 bool brood__lane_mail(struct dispatch_view *view, uint32_t lane, uint64_t offset)
 {
     struct lane *l = &view->lanes[lane];

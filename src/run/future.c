@@ -74,6 +74,7 @@ void brood__future_release(struct brood_pool *pool, struct brood_future *future)
     if (future->heap_result != 0 && pool->heap != NULL) {
         brood__heap_give(pool->heap, future->heap_result);
         pool->room_serial++;
+        (void)brood__memory_left(pool);
     }
     if (future->arena_result != 0)
         brood__arena_return(pool, future->lane, future->arena_result, future->result.len);
@@ -272,6 +273,10 @@ void brood_future_free(brood_future *future)
         return;
     pool = future->pool;
     pool_lock(pool);
+    if (!future->held_by_user) { /* another thread was first */
+        pool_unlock(pool);
+        return;
+    }
     future->held_by_user = false;
     if (brood__future_ended(pool, future) && !future->held_by_callback)
         brood__future_release(pool, future);

@@ -134,7 +134,7 @@ static void fail_items(struct map_run *run, uint32_t slot, uint32_t items,
 
 static void measure(struct map_run *run, const struct ending *ending, uint32_t items)
 {
-    double each = (double)ending->wall_us * 1000.0 / (items == 0 ? 1 : items);
+    double each = (double)ending->wall_us * 1000.0 / (items == 0 ? 1 : items) + 0.01;
 
     if (ending->lane >= 0 && ending->cause == BROOD_RETURNED && each >= 0)
         run->item_ns = run->item_ns == 0 ? each : (3 * run->item_ns + each) / 4;
@@ -347,9 +347,10 @@ static int run_map(struct map_run *run)
     struct brood_pool *pool = run->pool;
 
     for (;;) {
-        uint32_t seen = pool->room_serial;
+        uint32_t seen;
 
         emit_ahead(run);
+        seen = pool->room_serial; /* after the attempt, which itself gives back what it took */
         if (run->cancelled)
             revoke_queued(run);
         tell_failures(run);

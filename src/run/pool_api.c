@@ -36,6 +36,7 @@ void brood_pool_release(brood_pool *pool, void *memory)
         pool->base + start == (char *)memory) {
         brood__heap_give(pool->heap, start);
         pool->room_serial++;
+        (void)brood__memory_left(pool);
         brood__pool_wake_waiters(pool);
     }
     pool_unlock(pool);

@@ -147,11 +147,12 @@ static bool read_result(struct brood_pool *pool, uint32_t slot, uint32_t lane,
                             .lane = (int)lane};
 
     *out_ending = ending;
+    if (((pool->tasks[slot].flags & SLOT_FIXED) != 0) != (ending.kind == RESULT_FIXED))
+        return false;
     switch (ending.kind) {
     case RESULT_NONE:
-        return true;
     case RESULT_FIXED:
-        return (pool->tasks[slot].flags & SLOT_FIXED) != 0;
+        return true;
     case RESULT_INLINE:
         return ending.result_len <= INLINE_OUT_MAX;
     case RESULT_ARENA:

@@ -490,6 +490,12 @@ static bool ask_to_leave(struct brood_pool *pool)
     return wait;
 }
 
+static void mark_cancelled(struct brood_pool *pool, uint32_t slot)
+{
+    pool->tasks[slot].stop = BROOD_CANCELLED;
+    brood__timers_set(pool, slot);
+}
+
 /* Queued tasks end now; running ones are marked and end with their worker. */
 static void cancel_all(struct brood_pool *pool)
 {
@@ -497,7 +503,7 @@ static void cancel_all(struct brood_pool *pool)
         struct task *task = &pool->tasks[slot];
 
         if (task->state == TASK_QUEUED && brood__dispatch_lane_of(&pool->dispatch, slot) >= 0)
-            task->stop = BROOD_CANCELLED;
+            mark_cancelled(pool, slot);
         else
             brood__task_stop(pool, slot, BROOD_CANCELLED);
     }

@@ -47,6 +47,7 @@ void brood__worker_ask(struct brood_pool *pool, uint32_t lane)
         r = brood__worker_ask_birth(pool, lane, &birth);
     }
     if (r == 0) {
+        worker->unsent_count = 0; /* of the life before */
         worker->state = WORKER_ASKED;
         return;
     }
@@ -223,6 +224,7 @@ static void end_life(struct brood_pool *pool, uint32_t lane, const struct zygote
 /* The dead may have swallowed a wake that was meant for work or for a waiter. */
 static void heal_wakes(struct brood_pool *pool)
 {
+    brood__dispatch_heal_heads(&pool->dispatch);
     brood__dispatch_heal(&pool->dispatch.view);
     brood__pool_wake_waiters(pool);
 }

@@ -36,7 +36,6 @@ static void kill_worker(struct brood_pool *pool, uint32_t lane, uint32_t slot)
 
     worker->state = WORKER_KILLED;
     worker->kill_id = brood__dispatch_id(&pool->dispatch, slot);
-    worker->kill_progress = atomic_load(&pool->dispatch.view.lanes[lane].progress);
     brood__worker_signal(worker, SIGKILL);
     (void)brood__pidfd_signal(pool->zygote.pidfd, SIGCONT); /* it must run to tell of the death */
 }
@@ -45,6 +44,8 @@ static bool kill_running(struct brood_pool *pool, uint32_t slot)
 {
     int lane = brood__dispatch_lane_of(&pool->dispatch, slot);
 
+    if (lane >= 0 && pool->workers[lane].kill_id == brood__dispatch_id(&pool->dispatch, slot))
+        return true; /* it is being killed for this already */
     if (lane < 0 || pool->workers[lane].state != WORKER_ALIVE ||
         !brood__dispatch_kill(&pool->dispatch, (uint32_t)lane, slot))
         return false;
@@ -62,6 +63,12 @@ void brood__task_stop(struct brood_pool *pool, uint32_t slot, enum brood_cause c
         task->stop = (int32_t)cause;
     if (task->state == TASK_WAITING || brood__dispatch_revoke(&pool->dispatch, slot)) {
         end_stopped(pool, slot, (enum brood_cause)task->stop);
+        return;
+    }
+    if (brood__dispatch_lane_of(&pool->dispatch, slot) < 0) {
+        /* Neither ready nor taken: a task wrote over the words by which tasks are found, and nobody
+         * can tell who has which. All end as lost. */
+        (void)brood__pidfd_signal(pool->zygote.pidfd, SIGKILL);
         return;
     }
     task->due = kill_running(pool, slot) ? NEVER : now_ns() + TRY_AGAIN_NS;

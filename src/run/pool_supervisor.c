@@ -109,8 +109,10 @@ static int64_t check_time(struct brood_pool *pool, uint32_t lane, uint32_t slot)
     if (started + task->timeout_ns > now)
         return started + task->timeout_ns;
     if (atomic_load(&l->progress) == progress &&
-        brood__dispatch_running(&pool->dispatch, lane) == slot)
+        brood__dispatch_running(&pool->dispatch, lane) == slot) {
+        pool->workers[lane].kill_progress = progress; /* the item that is meant */
         brood__task_stop(pool, slot, BROOD_TIMED_OUT);
+    }
     return NEVER;
 }
 

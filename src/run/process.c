@@ -284,9 +284,9 @@ void brood_process_free(brood_process *process)
     } else {
         brood__family_leave(process); /* before its descriptors are closed */
         brood__zygote_stop(&process->zygote);
+        brood__private_remove(process->pidfd);
+        brood__fd_close(process->pidfd);
     }
-    brood__private_remove(process->pidfd);
-    brood__fd_close(process->pidfd);
     brood__memory_unmap(process->control, process->control_len);
     brood__free(process->name);
     brood__free(process->report);

@@ -21,7 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ALIGNMENT = 64, PAGE_LEN = 4096 };
+enum { ALIGNMENT = 64, PAGE_LEN = 4096, LATE_MS = 500 };
 
 struct request {
     brood_process_options options;
@@ -136,7 +136,10 @@ static int make_control(brood_process *process, const struct request *request)
 static int await_birth(brood_process *process)
 {
     struct zygote_event event;
-    int r = brood__zygote_next(&process->zygote, NEVER, &event);
+    int r;
+
+    while ((r = brood__zygote_next(&process->zygote, deadline_in(LATE_MS), &event)) == 0)
+        (void)brood__pidfd_signal(process->zygote.pidfd, SIGCONT); /* somebody stopped it */
 
     if (r < 0)
         return r;

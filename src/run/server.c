@@ -59,8 +59,9 @@ static struct {
 /* In a forked child: the server is the parent's. */
 static void renew(void)
 {
-    server.channel = brood__fd_close(server.channel);
-    server.pidfd = brood__fd_close(server.pidfd);
+    /* Closed already, where brood forked; elsewhere close-on-exec. By now the numbers may be those
+     * of other files. */
+    server.channel = server.pidfd = -1;
     server.map = NULL; /* perhaps half made; not freed */
 }
 
@@ -93,8 +94,10 @@ static int spawn(int channel, int caller)
     server.pidfd = brood__pidfd_open(pid);
     if (server.pidfd >= 0)
         return 0;
-    (void)brood__kill(pid, SIGKILL);
-    (void)brood__wait(pid, NULL, 0, NULL);
+    if (server.pidfd != -ESRCH) { /* which means: dead, and somebody else has waited for it */
+        (void)brood__kill(pid, SIGKILL);
+        (void)brood__wait(pid, NULL, 0, NULL);
+    }
     return server.pidfd;
 }
 

@@ -35,7 +35,8 @@ enum {
     FORK_NS = 3000,      /* no call that ran shorter can have started a process */
     MEASURE_NS = 100000, /* calls that ran longer are worth two system calls */
     SAMPLE_NS = 1000000, /* an older reading of used CPU time is taken anew before a task */
-    KEPT_MAX = 64
+    KEPT_MAX = 64,
+    LEFTOVERS_MS = 100
 };
 
 struct worker_self {
@@ -148,27 +149,30 @@ static void kill_one(pid_t listed, void *context)
 
     if (is_kept(left->worker, listed))
         return;
-    pid = brood__proc_inner_pid(listed);
-    if (pid <= 0)
-        return;
-    (void)brood__kill(pid, SIGKILL);
-    (void)brood__wait(pid, NULL, __WALL, NULL);
     left->found++;
+    pid = brood__proc_inner_pid(listed);
+    if (pid > 0 && brood__kill(pid, SIGKILL) != -EPERM)
+        (void)brood__wait(pid, NULL, WNOHANG | __WALL, NULL);
 }
 
-/* False: they cannot be listed; the worker leaves, and the zygote takes care of them. */
+/* False: they cannot be listed, or not be ended in a short time; the worker leaves then, and the
+ * zygote, which can wait, takes care of them. */
 static bool kill_leftovers(struct worker_self *worker)
 {
     struct leftovers left = {.worker = worker};
-    int peek = brood__wait_peek();
+    int64_t deadline = 0;
 
-    while (peek != -ECHILD) {
+    while (brood__wait_peek() != -ECHILD) {
         left.found = 0;
         if (brood__proc_children(kill_one, &left) < 0)
             return false;
         if (left.found == 0)
             return true;
-        peek = brood__wait_peek();
+        if (deadline == 0)
+            deadline = deadline_in(LEFTOVERS_MS);
+        else if (left_ns(deadline) == 0)
+            return false;
+        brood__yield();
     }
     return true;
 }
@@ -329,13 +333,14 @@ static void close_worker(struct worker_self *worker)
 
 /* The pool's memory: mapped already in a copy of the caller, else by the descriptors. */
 static int find_memory(struct worker_self *worker, const int *fds, unsigned fd_count,
-                       const struct brood_pool *pool)
+                       struct brood_pool *pool)
 {
     void *base;
     int r;
 
     if (pool != NULL) {
         worker->base = pool->base;
+        pool->base = NULL; /* in this process's copy: brood_pool_free() must not unmap it here */
         worker->lane.bell = pool->bell;
         return pool->memory_fd;
     }

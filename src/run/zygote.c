@@ -38,7 +38,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STOP_GRACE_MS = 6000, STOP_LAST_MS = 2000 };
+enum { STOP_GRACE_MS = 6000, STOP_LAST_MS = 2000, LATE_MS = 500 };
 
 /* ---- ending ---- */
 
@@ -69,19 +69,19 @@ struct launch {
 
 static int become_or_watch(struct launch *launch, pid_t pid, const sigset_t *mask)
 {
-    if (pid == 0) {
-        brood__fd_close(launch->our_end);
-        brood__zygote_become(&launch->setup);
-    }
+    if (pid == 0)
+        brood__zygote_become(&launch->setup); /* our end is private: closed by the fork */
     brood__mask_restore(mask);
     if (pid < 0)
         return pid;
     launch->first = brood__pidfd_open(pid);
     if (launch->first >= 0)
         return 0;
+    if (launch->first == -ESRCH) /* dead, and somebody else has waited for it */
+        return -EAGAIN;
     (void)brood__kill(pid, SIGKILL);
     (void)brood__wait(pid, NULL, 0, NULL);
-    return launch->first == -ESRCH ? -EAGAIN : launch->first;
+    return launch->first;
 }
 
 static int fork_here(struct launch *launch, bool allow_threads)
@@ -106,7 +106,7 @@ static int fork_here(struct launch *launch, bool allow_threads)
 
 static int fork_there(struct launch *launch)
 {
-    (void)fflush(NULL); /* what was printed before stands before what the children print */
+    brood__flush_output(); /* what was printed before stands before what the children print */
     return brood__server_make(&launch->setup, &launch->first, &launch->map);
 }
 
@@ -115,8 +115,10 @@ static int await_hello(const struct launch *launch, struct zygote_hello *hello, 
     struct pollfd fds[] = {{.fd = launch->our_end, .events = POLLIN},
                            {.fd = launch->first, .events = POLLIN}};
     unsigned count = 1;
-    int64_t r = brood__fd_wait(fds, 2, NEVER);
+    int64_t r;
 
+    while ((r = brood__fd_wait(fds, 2, deadline_in(LATE_MS))) == 0)
+        (void)brood__pidfd_signal(launch->first, SIGCONT); /* somebody stopped it */
     if (r < 0)
         return (int)r;
     r = brood__channel_receive(launch->our_end, hello, sizeof *hello, out_pidfd, &count, false);
@@ -152,6 +154,7 @@ static void abandon(struct launch *launch)
         (void)brood__pidfd_signal(launch->first, SIGCONT);
     await_end_of_channel(launch->our_end);
     end_one(launch->first, STOP_GRACE_MS);
+    brood__private_remove(launch->our_end);
     launch->our_end = brood__fd_close(launch->our_end);
     launch->first = -1;
     brood__code_map_free(launch->map);
@@ -165,29 +168,56 @@ static int keep(struct zygote *zygote, const struct launch *launch, int containm
                               .outer = pidfd >= 0 ? launch->first : -1,
                               .containment = containment,
                               .map = launch->map};
-    if (brood__private_add(zygote->channel) == 0 && brood__private_add(zygote->pidfd) == 0 &&
+    if (brood__private_add(zygote->pidfd) == 0 &&
         (zygote->outer < 0 || brood__private_add(zygote->outer) == 0))
         return 0;
     brood__zygote_stop(zygote);
     return -ENOMEM;
 }
 
-/* SETUP's channel is set here, and closed. */
-static int try_start(struct zygote *zygote, struct launch *launch,
-                     const struct zygote_options *options)
+/* One start at a time until nobody but the zygote has its end of the channel, and ours is private:
+ * another zygote forked in between would keep both. */
+static struct own_lock starting = OWN_LOCK;
+
+static void renew(void)
 {
-    struct zygote_hello hello = {0};
+    /* The lock guards nothing in memory. */
+}
+
+/* SETUP's channel is set here, and closed. With the lock. */
+static int fork_with_channel(struct launch *launch, const struct zygote_options *options)
+{
     int ends[2];
-    int pidfd = -1;
     int r = brood__channel_new(ends);
 
     if (r < 0)
         return r;
+    r = brood__private_add(ends[0]);
+    if (r < 0) {
+        brood__fd_close(ends[0]);
+        brood__fd_close(ends[1]);
+        return r;
+    }
     launch->our_end = ends[0];
     launch->setup.channel = ends[1];
     r = options->start == BROOD_START_FORKSERVER ? fork_there(launch)
                                                  : fork_here(launch, options->allow_threads);
     brood__fd_close(ends[1]);
+    return r;
+}
+
+static int try_start(struct zygote *zygote, struct launch *launch,
+                     const struct zygote_options *options)
+{
+    struct zygote_hello hello = {0};
+    int pidfd = -1;
+    int r;
+
+    brood__own_lock(&starting, renew);
+    r = fork_with_channel(launch, options);
+    brood__own_unlock(&starting);
+    if (launch->our_end < 0)
+        return r;
     if (r == 0)
         r = await_hello(launch, &hello, &pidfd);
     if (r == 0)
@@ -329,9 +359,8 @@ void brood__zygote_stop(struct zygote *zygote)
 
 void brood__zygote_drop(struct zygote *zygote)
 {
-    brood__fd_close(zygote->channel);
-    brood__fd_close(zygote->pidfd);
-    brood__fd_close(zygote->outer);
+    /* The descriptors are not closed: where brood forked they are, and their numbers may be those of
+     * other files by now; elsewhere they are close-on-exec. */
     brood__code_map_free(zygote->map);
     *zygote = ZYGOTE_NONE;
 }

@@ -38,6 +38,10 @@ void brood__helper_ended(void);   /* by the creator, after pthread_join */
 void brood__helper_work_begin(void);
 void brood__helper_work_end(void);
 
+/* Flushes stdout and stderr, unless another thread is writing there. Not all streams: a thread that
+ * waits for input holds its stream, and fflush(NULL) would wait with it. */
+void brood__flush_output(void);
+
 /* fork() by the calling thread with every helper thread of brood at rest, stdio flushed. Returns
  * as brood__fork(), or BROOD_ETHREADS if the program runs other threads than helpers (a thread
  * just joined is given a moment to vanish) and ALLOW_THREADS is false. In the child the count of

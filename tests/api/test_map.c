@@ -488,3 +488,29 @@ TEST(a_map_under_way_when_the_pool_is_closed_goes_on_to_its_end)
     gate_free(gates.runs);
     gate_free(gates.go);
 }
+
+struct page {
+    char bytes[64 * 1024];
+};
+
+static int copy_page(brood_task *task)
+{
+    memcpy(task->out, task->in, sizeof(struct page));
+    return 0;
+}
+
+TEST(a_map_whose_own_chunks_fill_the_heap_goes_on)
+{
+    enum { PAGES = 64 };
+    brood_pool *pool = pool_with(&(brood_pool_options){.workers = 4, .heap_max = 600 * 1024});
+    struct page *in = calloc(PAGES, sizeof *in), *out = calloc(PAGES, sizeof *out);
+
+    CHECK(in != NULL && out != NULL);
+    for (int i = 0; i < PAGES; i++)
+        memset(in[i].bytes, i + 1, sizeof in[i].bytes);
+    CHECK_EQ(brood_pool_map(pool, copy_page, BROOD_IN(in, PAGES), BROOD_OUT(out, PAGES), NULL), 0);
+    CHECK(memcmp(in, out, PAGES * sizeof *in) == 0);
+    free(in);
+    free(out);
+    brood_pool_free(pool);
+}

@@ -6,6 +6,7 @@
 #include "api/pool_kit.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/prctl.h>
 
@@ -242,4 +243,135 @@ TEST(strays_are_found_in_a_pid_namespace_that_kept_the_outer_proc)
     if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
         SKIP("no PID namespace to be had");
     CHECK_EQ(status, 0);
+}
+
+/* A leftover that is in a namespace of its own, where it has the number 1. */
+static int task_leave_deep_stray(brood_task *task)
+{
+    (void)task;
+    if (unshare(CLONE_NEWPID) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWPID) < 0)
+        return -EPERM;
+    if (fork() == 0) {
+        (void)setsid();
+        for (;;)
+            (void)pause();
+    }
+    return 0;
+}
+
+TEST(a_leftover_in_a_deeper_namespace_is_ended_too)
+{
+    brood_pool *pool = pool_of(1);
+    int ends[2], verdict;
+    char byte;
+
+    brood_pool_free(pool);
+    CHECK_EQ(pipe(ends), 0);
+    pool = pool_of(1);
+    (void)close(ends[1]); /* the snapshot, the worker and the stray have it */
+    verdict = brood_pool_apply(pool, task_leave_deep_stray, NULL, 0, NULL, 0);
+    if (verdict == 0) {
+        CHECK_EQ(brood_pool_apply(pool, task_kill_itself, NULL, 0, NULL, 0), BROOD_ECRASHED);
+        check_works(pool);
+    }
+    brood_pool_free(pool);
+    CHECK_EQ(read(ends[0], &byte, 1), 0);
+    (void)close(ends[0]);
+    if (verdict == -EPERM)
+        SKIP("no PID namespace to be had");
+    CHECK_EQ(verdict, 0);
+}
+
+/* ---- handles that were inherited ---- */
+
+static brood_pool *inherited;
+
+static int task_free_inherited(brood_task *task)
+{
+    brood_pool_free(inherited);
+    return brood_task_return(task, "alive", 6);
+}
+
+TEST(a_task_that_frees_the_pool_it_inherited_harms_nothing)
+{
+    brood_future *future;
+
+    inherited = pool_of(1);
+    brood_pool_free(inherited);
+    inherited = pool_of(1); /* at the same address: the worker has it */
+    future = submit(inherited, task_free_inherited, NULL, 0, NULL);
+    CHECK_EQ(result_of(future)->verdict, 0);
+    CHECK_STR(result_of(future)->data, "alive");
+    brood_future_free(future);
+    check_works(inherited);
+    brood_pool_free(inherited);
+}
+
+static brood_process *elder;
+
+static int free_elder(void *argument)
+{
+    int fds[16];
+
+    (void)argument;
+    for (int i = 0; i < 16; i++)
+        fds[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    brood_process_free(elder);
+    for (int i = 0; i < 16; i++)
+        if (fcntl(fds[i], F_GETFD) < 0)
+            return 1;
+    return 0;
+}
+
+TEST(a_child_that_frees_an_inherited_handle_closes_nothing_of_its_own)
+{
+    brood_process *younger = NULL;
+    brood_outcome outcome;
+
+    CHECK_OK(brood_process_start(&elder, stop_guardian, NULL, 0, NULL));
+    CHECK_OK(brood_process_start(&younger, free_elder, NULL, 0, NULL));
+    CHECK_OK(brood_process_join(younger, TEST_PATIENCE_MS, &outcome));
+    CHECK_EQ(outcome.verdict, 0);
+    brood_process_free(younger);
+    brood_process_free(elder);
+}
+
+/* ---- a thread that waits for input ---- */
+
+static void *read_line(void *argument)
+{
+    char line[16];
+
+    (void)argument;
+    return fgets(line, sizeof line, stdin);
+}
+
+static int return_at_once(void *argument)
+{
+    (void)argument;
+    return 0;
+}
+
+TEST(a_thread_that_waits_for_input_keeps_no_process_from_starting)
+{
+    const brood_process_options options = {.allow_threads = true};
+    brood_process *process = NULL;
+    pthread_t thread;
+    int ends[2];
+    int standard = dup(STDIN_FILENO);
+
+    CHECK_EQ(pipe(ends), 0);
+    CHECK_OK(dup2(ends[0], STDIN_FILENO));
+    CHECK_EQ(pthread_create(&thread, NULL, read_line, NULL), 0);
+    for (int i = 0; i < 20; i++) { /* the thread reads by one of them at the latest */
+        CHECK_OK(brood_process_start(&process, return_at_once, NULL, 0, &options));
+        CHECK_OK(brood_process_join(process, TEST_PATIENCE_MS, NULL));
+        brood_process_free(process);
+    }
+    CHECK_EQ(write(ends[1], "x\n", 2), 2);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_OK(dup2(standard, STDIN_FILENO));
+    (void)close(standard);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
 }

@@ -446,3 +446,21 @@ TEST(an_input_waits_until_results_leave_room)
     brood_future_free(held[2]);
     brood_pool_free(pool);
 }
+
+TEST(memory_that_came_back_can_be_taken_by_results)
+{
+    const brood_task_options fixed = {.out_size = MIB};
+    brood_pool *pool = pool_with(&(brood_pool_options){.workers = 1, .heap_max = 3 * MIB / 2});
+    brood_future *future = submit(pool, task_nothing, NULL, 0, &fixed);
+    void *memory;
+
+    CHECK_EQ(result_of(future)->verdict, 0);
+    brood_future_free(future);
+    CHECK_EQ(brood_pool_apply(pool, task_give_mib, NULL, 0, NULL, 0), 0);
+    memory = brood_pool_alloc(pool, MIB);
+    CHECK(memory != NULL);
+    CHECK_EQ(brood_pool_apply(pool, task_give_mib, NULL, 0, NULL, 0), -ENOMEM);
+    brood_pool_release(pool, memory);
+    CHECK_EQ(brood_pool_apply(pool, task_give_mib, NULL, 0, NULL, 0), 0);
+    brood_pool_free(pool);
+}

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,35 +68,91 @@ static const char *value_of(const char *text, const char *name)
     return NULL;
 }
 
-static long last_number(const char *at)
+/* The N-th number from 0, or -1; *OUT_COUNT (may be NULL): how many there are, if N is not there. */
+static long number_at(const char *at, unsigned n, unsigned *out_count)
 {
-    long last = -1;
-
-    for (;;) {
+    for (unsigned i = 0;; i++) {
         char *end;
         long number;
 
         at += strspn(at, " \t");
-        if (*at < '0' || *at > '9')
-            return last;
+        if (*at < '0' || *at > '9') {
+            if (out_count != NULL)
+                *out_count = i;
+            return -1;
+        }
         number = strtol(at, &end, 10);
-        last = number;
+        if (i == n)
+            return number;
         at = end;
     }
 }
 
+/* Looks through the whole lines in TEXT. True: VALUE is what stands behind "NSpid:". Else *OUT_REST
+ * is where the last line begins, which is not whole. */
+static bool find_namespace_line(const char *text, const char **out_value, const char **out_rest)
+{
+    const char *line = text;
+
+    for (const char *end = strchr(line, '\n'); end != NULL; end = strchr(line, '\n')) {
+        if (strncmp(line, "NSpid:", 6) == 0) {
+            *out_value = line + 6;
+            return true;
+        }
+        line = end + 1;
+    }
+    *out_rest = line;
+    return false;
+}
+
+/* The N-th number of NSpid in PATH; -1 and their count if there are fewer; or -errno. Read in
+ * pieces, because the list of groups before it may be long; without the allocator, because a
+ * zygote must find strangers also when memory is short. */
+static long namespace_pid(const char *path, unsigned n, unsigned *out_count)
+{
+    char text[SMALL];
+    size_t have = 0;
+    long pid = -ENOSYS;
+    int fd = brood__fd_open(path, O_RDONLY);
+
+    if (fd < 0)
+        return fd;
+    for (;;) {
+        const char *value, *rest;
+        int64_t r = brood__fd_read(fd, text + have, sizeof text - 1 - have);
+
+        if (r <= 0) {
+            pid = r < 0 ? (long)r : pid;
+            break;
+        }
+        text[have + (size_t)r] = '\0';
+        if (find_namespace_line(text, &value, &rest)) {
+            pid = number_at(value, n, out_count);
+            break;
+        }
+        have = strlen(rest);
+        memmove(text, rest, have);
+        if (have == sizeof text - 1) /* a line that is longer, and so not ours */
+            have = 0;
+    }
+    brood__fd_close(fd);
+    return pid;
+}
+
 pid_t brood__proc_inner_pid(pid_t pid)
 {
-    char path[64], text[SMALL];
-    const char *value;
-    int64_t r;
+    char path[64];
+    unsigned depth = 0;
+    long inner;
 
+    /* /proc lists a process by its numbers in all namespaces from that of /proc inwards. Which one
+     * is ours, our own line tells: its last. The other process may be in a deeper one. */
+    inner = namespace_pid("/proc/thread-self/status", UINT_MAX, &depth);
+    if (inner != -1 || depth == 0)
+        return inner < -1 ? (pid_t)inner : -ENOSYS;
     (void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    r = brood__file_read(path, text, sizeof text);
-    if (r < 0)
-        return (pid_t)r;
-    value = value_of(text, "NSpid");
-    return value == NULL ? -ENOSYS : (pid_t)last_number(value);
+    inner = namespace_pid(path, depth - 1, NULL);
+    return inner == -1 ? -ESRCH : (pid_t)inner;
 }
 
 pid_t brood__proc_pidfd_pid(int pidfd)

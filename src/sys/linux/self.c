@@ -268,10 +268,14 @@ static bool thread_is_leaving(const char *tid)
 {
     char path[64], text[1024];
     const char *flags;
+    int64_t r;
 
     (void)snprintf(path, sizeof path, "/proc/self/task/%s/stat", tid);
-    if (brood__file_read(path, text, sizeof text) <= 0)
+    r = brood__file_read(path, text, sizeof text);
+    if (r == -ENOENT || r == -ESRCH || r == 0)
         return true;
+    if (r < 0)
+        return false; /* not known: counted */
     flags = stat_field(text, 9);
     return flags != NULL && (strtoul(flags, NULL, 10) & KERNEL_EXITING) != 0;
 }
@@ -326,6 +330,20 @@ int brood__thread_count(void)
 
 /* ---- fork ---- */
 
+static void flush_if_free(FILE *stream)
+{
+    if (ftrylockfile(stream) != 0)
+        return; /* a thread is writing to it: its text is not complete anyway */
+    (void)fflush(stream);
+    funlockfile(stream);
+}
+
+void brood__flush_output(void)
+{
+    flush_if_free(stdout);
+    flush_if_free(stderr);
+}
+
 /* The gate is locked and no helper works. */
 static int fork_at_rest(bool allow_threads)
 {
@@ -336,7 +354,10 @@ static int fork_at_rest(bool allow_threads)
         return threads;
     if (threads < 0 || (!allow_threads && (unsigned)threads > 1 + gate.helpers))
         return BROOD_ETHREADS;
-    (void)fflush(NULL);
+    if (allow_threads)
+        brood__flush_output();
+    else /* no other thread can hold a stream */
+        (void)fflush(NULL);
     r = brood__fork();
     if (r == 0)
         close_private(); /* the gate is the parent's; its first user here makes a new one */
