@@ -359,8 +359,8 @@ void brood__zygote_stop(struct zygote *zygote)
 
 void brood__zygote_drop(struct zygote *zygote)
 {
-    /* The descriptors are not closed: where brood forked they are, and their numbers may be those of
-     * other files by now; elsewhere they are close-on-exec. */
+    /* The descriptors are not closed: where brood forked they are, and their numbers may be those
+     * of other files by now; elsewhere they are close-on-exec. */
     brood__code_map_free(zygote->map);
     *zygote = ZYGOTE_NONE;
 }

@@ -68,7 +68,7 @@ static const char *value_of(const char *text, const char *name)
     return NULL;
 }
 
-/* The N-th number from 0, or -1; *OUT_COUNT (may be NULL): how many there are, if N is not there. */
+/* The N-th number from 0, or -1 and *OUT_COUNT (may be NULL), how many there are. */
 static long number_at(const char *at, unsigned n, unsigned *out_count)
 {
     for (unsigned i = 0;; i++) {
