@@ -47,11 +47,11 @@ def map_row(case, exponent, goals=(), note=""):
                f"limit: two spinning halves, 10^{exponent}", note)
 
 
-def roundtrip_row(case, when, goals, limit):
+def roundtrip_row(case, when, goals, limit, note=""):
     rivals = tuple(f"{rival}, {when}, p50" for rival in
                    ("Pool.apply", "executor.submit", "robust mutex pool", "oneTBB task_group"))
     return Row(f"round trip, {case}, {when}", "roundtrip", f"{case}, {when}, p50", goals, rivals,
-               limit)
+               limit, note)
 
 
 def open_row(method, size, goals=(), note=""):
@@ -92,7 +92,9 @@ ROWS = [
     roundtrip_row("apply", "back to back", (Goal(1),), "limit: spinning, back to back, p50"),
     roundtrip_row("submit and wait", "back to back", (Goal(1),),
                   "limit: spinning, back to back, p50"),
-    roundtrip_row("apply", "after a pause", (Goal(3, FUTEX_FLOOR, "more"),), FUTEX_FLOOR),
+    roundtrip_row("apply", "after a pause", (Goal(3, FUTEX_FLOOR, "more"),), FUTEX_FLOOR,
+                  "both figures are the time it takes to wake an idle virtual CPU, and move by "
+                  "microseconds between runs; an earlier run had 9.5 beside a floor of 7.8."),
     open_row("fork", "small", (Goal(1),),
              "in parts, measured once at 1.1 ms: the snapshot 0.21, the workers 0.26, the shared "
              "memory 0.18, its release 0.06, the orderly end of all processes 0.25 ms. Most of it is "
