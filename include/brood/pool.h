@@ -205,8 +205,9 @@ typedef struct brood_pool_stats {
     uint64_t reserved[8];
 } brood_pool_stats;
 BROOD_API BROOD_MUST_CHECK int brood_pool_stats_get(brood_pool *pool, brood_pool_stats *out_stats);
-/* Fills OUT with the pids of up to MAX workers that run, as this process sees them; 0 where
- * that cannot be known. Returns how many run, or BROOD_EHANDLE, BROOD_EFORKED. */
+/* Fills OUT with the pids of up to MAX workers that run, as this process sees them.
+ * Returns how many run whose pid is known (in a namespace, one that has just died may have none),
+ * or -EINVAL, BROOD_EHANDLE, BROOD_EFORKED. */
 BROOD_API int brood_pool_pids(brood_pool *pool, int *out, size_t max);
 
 /* Cancels what has not ended, ends the workers (SIGTERM, after stop_grace_ms SIGKILL) with all

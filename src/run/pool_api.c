@@ -126,7 +126,8 @@ int brood_pool_pids(brood_pool *pool, int *out, size_t max)
         return -EINVAL;
     pool_lock(pool);
     for (uint32_t i = 0; i < pool->options.workers; i++) {
-        if (pool->workers[i].state == WORKER_NONE || pool->workers[i].state == WORKER_ASKED)
+        if (pool->workers[i].state == WORKER_NONE || pool->workers[i].state == WORKER_ASKED ||
+            pool->workers[i].pid <= 0) /* unknown; a 0 given to kill() would mean ourselves */
             continue;
         if ((size_t)count < max)
             out[count] = pool->workers[i].pid;
