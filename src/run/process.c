@@ -155,12 +155,27 @@ bool brood__process_ended(brood_process *process)
     return ended;
 }
 
+/* Until there is news or DEADLINE. A child that is dead while its guardian says nothing: somebody
+ * may have stopped the guardian, which is told once to go on. */
+static void await_news(const brood_process *process, int64_t deadline, bool *told_guardian)
+{
+    struct pollfd fds[] = {{.fd = process->zygote.channel, .events = POLLIN},
+                           {.fd = process->zygote.pidfd, .events = POLLIN},
+                           {.fd = *told_guardian ? -1 : process->pidfd, .events = POLLIN}};
+
+    if (brood__fd_wait(fds, 3, deadline) <= 0 || fds[0].revents != 0 || fds[1].revents != 0)
+        return;
+    (void)brood__pidfd_signal(process->zygote.pidfd, SIGCONT);
+    *told_guardian = true;
+}
+
 bool brood__process_await(brood_process *process, int64_t deadline)
 {
     int64_t look = process->limit == NEVER ? NEVER : process->limit + LATE_NS;
+    bool told_guardian = false;
 
     do {
-        (void)is_told(process, look < deadline ? look : deadline);
+        await_news(process, look < deadline ? look : deadline, &told_guardian);
         if (brood__process_ended(process))
             return true;
         if (left_ns(look) == 0) { /* it is late: somebody stopped the guardian */

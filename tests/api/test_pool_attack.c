@@ -51,6 +51,24 @@ TEST(a_process_is_stopped_in_time_although_its_guardian_was_stopped)
     brood_process_free(process);
 }
 
+static int stop_guardian_and_return(void *argument)
+{
+    (void)argument;
+    (void)kill(getppid(), SIGSTOP);
+    return 4;
+}
+
+TEST(a_process_that_ends_can_be_joined_although_its_guardian_was_stopped)
+{
+    brood_process *process = NULL;
+    brood_outcome outcome;
+
+    CHECK_OK(brood_process_start(&process, stop_guardian_and_return, NULL, 0, NULL));
+    CHECK_OK(brood_process_join(process, TEST_PATIENCE_MS, &outcome));
+    CHECK_EQ(outcome.verdict, 4);
+    brood_process_free(process);
+}
+
 TEST(a_killed_process_can_be_joined_although_its_guardian_was_stopped)
 {
     brood_process *process = NULL;
