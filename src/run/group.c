@@ -10,6 +10,7 @@
  */
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/reserved.h"
 #include "run/pool.h"
 #include "sys/kernel.h"
 #include "sys/self.h"
@@ -35,9 +36,8 @@ int brood_group_new(brood_group **out_group, brood_pool *pool, const brood_group
         return r;
     if (options == NULL)
         options = &no_options;
-    for (size_t i = 0; i < sizeof options->reserved / sizeof options->reserved[0]; i++)
-        if (options->reserved[i] != 0)
-            return -EINVAL;
+    if (!reserved_are_zero(options->reserved))
+        return -EINVAL;
     if (out_group == NULL)
         return -EINVAL;
     group = brood__stable_take(&groups, sizeof *group);

@@ -17,6 +17,7 @@
  */
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/reserved.h"
 #include "run/pool.h"
 
 #include <errno.h>
@@ -371,9 +372,8 @@ static int run_map(struct map_run *run)
 
 static int check_arrays(const brood_in *in, const brood_out *out, const brood_map_options *options)
 {
-    for (size_t i = 0; i < sizeof options->reserved / sizeof options->reserved[0]; i++)
-        if (options->reserved[i] != 0)
-            return -EINVAL;
+    if (!reserved_are_zero(options->reserved))
+        return -EINVAL;
     if (in->items == NULL && in->item_size > 0 && in->count > 0)
         return -EINVAL;
     if (out->items != NULL && (out->count < in->count || out->item_size == 0))

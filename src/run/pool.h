@@ -271,7 +271,6 @@ int brood__pool_wait(struct brood_pool *pool, pool_predicate *predicate, const v
 /* pool_stop.c */
 /* Stops a task that has not ended, for CAUSE. It ends now or soon. */
 void brood__task_stop(struct brood_pool *pool, uint32_t slot, enum brood_cause cause);
-void brood__pool_stop_all(struct brood_pool *pool, enum brood_cause cause);
 /* Closed and nothing under way: no task will come any more. */
 bool brood__pool_is_over(const struct brood_pool *pool);
 void brood__pool_wind_down(struct brood_pool *pool); /* if it is over, the workers leave */

@@ -17,6 +17,7 @@
  */
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/reserved.h"
 #include "run/pool.h"
 #include "sys/cpu.h"
 #include "sys/crash.h"
@@ -68,9 +69,8 @@ struct crash_record *brood__pool_crash(const struct brood_pool *pool, uint32_t l
 
 static int check_options(const brood_pool_options *options)
 {
-    for (size_t i = 0; i < sizeof options->reserved / sizeof options->reserved[0]; i++)
-        if (options->reserved[i] != 0)
-            return -EINVAL;
+    if (!reserved_are_zero(options->reserved))
+        return -EINVAL;
     if (options->workers > LANES_MAX || options->backlog_max > SLOTS_MAX ||
         (options->kind != 0 && options->kind != BROOD_PROCESSES) || options->start < 0 ||
         options->start > BROOD_START_FORKSERVER || options->containment < 0 ||

@@ -90,10 +90,3 @@ void brood__pool_wind_down(struct brood_pool *pool)
         brood__lane_wake(&pool->dispatch.view, lane);
     }
 }
-
-void brood__pool_stop_all(struct brood_pool *pool, enum brood_cause cause)
-{
-    for (uint32_t slot = 0; slot < pool->tasks_max; slot++)
-        brood__task_stop(pool, slot, cause);
-    brood__pool_wake_waiters(pool);
-}

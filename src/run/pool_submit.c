@@ -11,6 +11,7 @@
  */
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/reserved.h"
 #include "run/pool.h"
 #include "sys/kernel.h"
 
@@ -23,10 +24,8 @@ static const brood_task_options no_options;
 
 static bool options_ok(const brood_task_options *options)
 {
-    for (size_t i = 0; i < sizeof options->reserved / sizeof options->reserved[0]; i++)
-        if (options->reserved[i] != 0)
-            return false;
-    return options->priority >= -1 && options->priority <= 1;
+    return reserved_are_zero(options->reserved) && options->priority >= -1 &&
+           options->priority <= 1;
 }
 
 static unsigned ring_of(const brood_task_options *options)

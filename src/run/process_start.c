@@ -12,6 +12,7 @@
  */
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/reserved.h"
 #include "run/process_inside.h"
 #include "sys/kernel.h"
 #include "sys/self.h"
@@ -35,11 +36,8 @@ struct request {
 
 static bool is_known(const brood_process_options *options)
 {
-    for (size_t i = 0; i < sizeof options->reserved / sizeof options->reserved[0]; i++) {
-        if (options->reserved[i] != 0)
-            return false;
-    }
-    return (options->start == BROOD_START_FORK || options->start == BROOD_START_FORKSERVER) &&
+    return reserved_are_zero(options->reserved) &&
+           (options->start == BROOD_START_FORK || options->start == BROOD_START_FORKSERVER) &&
            options->containment >= BROOD_CONTAIN_CHILD &&
            options->containment <= BROOD_CONTAIN_NAMESPACE;
 }
