@@ -54,7 +54,10 @@ BROOD_BEGIN_DECLS
       "other threads run and fork() copies one: start before, or by BROOD_START_FORKSERVER")       \
     X(BROOD_EHANDLE, -4105, "not a live handle of this kind")                                      \
     X(BROOD_EINIT, -4106, "BROOD_START_FORKSERVER needs brood_init(argc, argv) first in main()")   \
-    X(BROOD_EFUNCTION, -4107, "the function is in a module that the new process has not loaded")
+    X(BROOD_EFUNCTION, -4107, "the function is in a module that the new process has not loaded")   \
+    X(BROOD_EBROKEN, -4108, "broken: a participant of the barrier died, gave up or aborted it")    \
+    X(BROOD_EPEER, -4109, "a participant died, and there is nothing to get")                       \
+    X(BROOD_EABI, -4110, "shared memory of another build of brood, of another libc, or damaged")
 
 #define BROOD_ERROR_ENUM(name, value, text) name = value,
 enum brood_error {

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which roster an address belongs to, and who the calling thread is in it.
+ *
+ * Mapped regions are listed here; any other address belongs to a private roster, between the
+ * threads of this process. The calling thread joins on its first use, and leaves when it ends.
+ * The first call costs a search and perhaps a join, the next ones with the same region two
+ * comparisons. In a forked child the thread is a new participant, and the private roster is new.
+ */
+#ifndef BROOD_SRC_IPC_MEMBER_H
+#define BROOD_SRC_IPC_MEMBER_H
+
+#include "ipc/roster.h"
+#include "sys/self.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct member {
+    uint64_t self; /* brood__self() of the process it is in; 0: nothing here */
+    uintptr_t base;
+    size_t len; /* 0: the private roster */
+    struct roster *roster;
+    roster_tag tag;
+};
+
+/* The last membership this thread used, of a region and the private one. */
+extern _Thread_local struct member brood__member_region;
+extern _Thread_local struct member brood__member_private;
+
+int brood__member_slow(const void *address, const struct member **out_member);
+
+/* 0 and *OUT_MEMBER, valid until the next call in this thread; -EAGAIN: the roster is full;
+ * -ENOMEM. */
+static inline int brood__member(const void *address, const struct member **out_member)
+{
+    const struct member *member = &brood__member_region;
+
+    if ((uintptr_t)address - member->base < member->len && member->self == brood__self()) {
+        *out_member = member;
+        return 0;
+    }
+    return brood__member_slow(address, out_member);
+}
+
+/* For a region: lists [BASE, BASE + LEN) with its roster. 0 or -ENOMEM. */
+int brood__member_list(const void *base, size_t len, struct roster *roster);
+/* The calling thread leaves that roster, and the range is no longer listed. True: no other thread
+ * of this process is in it, and it may be unmapped; false: as long as this process lives some thread
+ * may be, and DONE(context) is called when the last one has left. */
+bool brood__member_unlist(const void *base, void (*done)(void *context), void *context);
+
+/* The calling thread leaves every roster: before _exit(), so that its end is no death. */
+void brood__member_leave_all(void);
+
+#endif

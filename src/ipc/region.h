@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A region as this process has it: a mapping, listed by address and by number.
+ *
+ *     object:  [ header | roster | table of chunks | chunks ........................ size ]
+ *
+ * Everything in the object is named by its offset. What is read from the header is read once,
+ * checked against the size of the object, and kept here; nobody looks there again.
+ */
+#ifndef BROOD_SRC_IPC_REGION_H
+#define BROOD_SRC_IPC_REGION_H
+
+#include "ipc/roster.h"
+
+#include <brood/region.h>
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What a region was made for; a ref of one kind opens as no other. */
+enum region_kind { REGION_PLAIN = 1, REGION_SHARED = 2, REGION_QUEUE = 3 };
+
+struct region {
+    uint64_t number; /* random, of the object: the first word of its refs */
+    enum region_kind kind;
+    char *base; /* where offset 0 is here */
+    uint64_t len;
+    int fd; /* the object; private to this process (brood__private_add is not used: forks share it) */
+    bool readonly;
+    struct roster *roster; /* NULL if readonly */
+    unsigned slots;
+    uint64_t table, chunks; /* offsets */
+    uint32_t chunk_count;
+    uint64_t root; /* offset of the one block that was made first, for whoever opens it; 0: none */
+    unsigned users;
+    struct region *next;
+};
+
+/* A new region with one user. SIZE is rounded up to pages; the root is a block of ROOT_LEN zeroed
+ * bytes, if that is not 0. 0 or a negative error. */
+int brood__region_make(struct region **out_region, enum region_kind kind,
+                       const brood_region_options *options, uint64_t root_len);
+/* One user more of the region that REF is in, if this process has it mapped: NULL if not. */
+struct region *brood__region_known(brood_ref ref);
+/* As known, or opened with the help of the process that serves it (ipc/serve.h). */
+int brood__region_find(struct region **out_region, brood_ref ref);
+/* Maps the object FD, which is taken in every case. One user more if it is mapped already. */
+int brood__region_adopt(struct region **out_region, int fd);
+/* The region that ADDRESS is in: one user more; or NULL. */
+struct region *brood__region_around(const void *address);
+/* One user less; the last unmaps it. */
+void brood__region_drop(struct region *region);
+
+/* The ref of an offset; serves the region from now on. All zero if it cannot. */
+brood_ref brood__region_ref(struct region *region, uint64_t offset);
+/* The offset that REF names in REGION, or 0. */
+uint64_t brood__region_offset(const struct region *region, brood_ref ref);
+
+#endif

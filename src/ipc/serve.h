@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Refs: how 16 bytes become a descriptor in another process.
+ *
+ * A process that makes a ref listens on an abstract unix socket that is named after the ref's first
+ * word, and hands the object's descriptor to processes of the same user that connect. One helper
+ * thread does it for all refs of the process; it sleeps in poll() and ends with the last one.
+ */
+#ifndef BROOD_SRC_IPC_SERVE_H
+#define BROOD_SRC_IPC_SERVE_H
+
+#include <brood/region.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Serves FD under NUMBER until brood__serve_stop(). FD is borrowed, unless ONCE: then it is taken,
+ * and closed after it was given to somebody, or stopped. 0 (also if NUMBER is served already) or a
+ * negative error. */
+int brood__serve(uint64_t number, int fd, bool once);
+void brood__serve_stop(uint64_t number);
+/* Asks whoever serves NUMBER: a descriptor of the caller's, or -ENOENT, -EPERM, -ETIMEDOUT (2 s), or
+ * what the system says. */
+int brood__serve_ask(uint64_t number);
+/* 64 bits that nobody can guess. 0 or a negative error. */
+int brood__serve_number(uint64_t *out_number);
+
+#endif
