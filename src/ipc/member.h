@@ -44,6 +44,16 @@ static inline int brood__member(const void *address, const struct member **out_m
     return brood__member_slow(address, out_member);
 }
 
+/* As brood__member(), for an address that was found to be in no region before: one comparison. */
+static inline int brood__member_own(const void *address, const struct member **out_member)
+{
+    if (brood__member_private.self == brood__self()) {
+        *out_member = &brood__member_private;
+        return 0;
+    }
+    return brood__member_slow(address, out_member);
+}
+
 /* For a region: lists [BASE, BASE + LEN) with its roster. 0 or -ENOMEM. */
 int brood__member_list(const void *base, size_t len, struct roster *roster);
 /* The calling thread leaves that roster, and the range is no longer listed. True: no other thread

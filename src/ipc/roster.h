@@ -45,7 +45,11 @@ int brood__roster_join(struct roster *roster, roster_tag *out_tag);
 /* Only by the thread that joined. Whatever the tag still owns is as if its owner had died. */
 void brood__roster_leave(struct roster *roster, roster_tag tag);
 
-/* One or two loads. False for tags that no roster of this size has given out. */
+/* A roster in private memory, copied by fork(): all its holders are gone but the calling thread, whose
+ * tag KEEP stays alive (0: it has none). Before anybody in the child uses it. */
+void brood__roster_inherit(struct roster *roster, roster_tag keep);
+
+/* A few loads. False for tags that no roster of this size has given out. */
 bool brood__roster_alive(const struct roster *roster, roster_tag tag);
 /* How many have died without leaving, as far as anybody has noticed. */
 uint32_t brood__roster_deaths(const struct roster *roster);

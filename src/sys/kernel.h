@@ -75,6 +75,16 @@ int brood__memory_advise(void *address, size_t len, int advice);
 int brood__futex_wait(const void *word, uint32_t value, int64_t deadline);
 void brood__futex_wake(const void *word, unsigned count);
 
+/* Several words at once, each while it has its value. */
+struct futex_watch {
+    const void *word;
+    uint32_t value;
+};
+enum { FUTEX_WATCHES_MAX = 128 };
+/* Sleeps until one of them is woken or has another value, or DEADLINE: as brood__futex_wait();
+ * -ENOSYS: not on this kernel (before 5.16), or forbidden. */
+int brood__futex_wait_any(const struct futex_watch *watches, unsigned count, int64_t deadline);
+
 /* ---- processes ---- */
 pid_t brood__fork(void); /* libc's: with its handlers and its thread id */
 int brood__pidfd_open(pid_t pid);

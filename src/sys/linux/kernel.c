@@ -37,6 +37,10 @@
 #ifndef PIDFD_SIGNAL_PROCESS_GROUP
 #define PIDFD_SIGNAL_PROCESS_GROUP (1U << 2)
 #endif
+#ifndef SYS_futex_waitv
+#define SYS_futex_waitv 449
+#endif
+#define FUTEX_OF_32_BITS 2U
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
@@ -458,6 +462,33 @@ int brood__futex_wait(const void *word, uint32_t value, int64_t deadline)
 void brood__futex_wake(const void *word, unsigned count)
 {
     (void)syscall(SYS_futex, word, FUTEX_WAKE, count > INT_MAX ? INT_MAX : count, NULL, NULL, 0);
+}
+
+/* As <linux/futex.h> has it since 5.16. */
+struct kernel_watch {
+    uint64_t value, address;
+    uint32_t flags, reserved;
+};
+
+int brood__futex_wait_any(const struct futex_watch *watches, unsigned count, int64_t deadline)
+{
+    struct kernel_watch list[FUTEX_WATCHES_MAX];
+    struct timespec t;
+    int64_t r;
+
+    FAIL_IF_ASKED("futex_waitv");
+    for (unsigned i = 0; i < count; i++)
+        list[i] = (struct kernel_watch){.value = watches[i].value,
+                                        .address = (uintptr_t)watches[i].word,
+                                        .flags = FUTEX_OF_32_BITS};
+    t.tv_sec = (time_t)(deadline / 1000000000);
+    t.tv_nsec = (long)(deadline % 1000000000);
+    r = checked(syscall(SYS_futex_waitv, list, count, 0, deadline == NEVER ? NULL : &t,
+                        CLOCK_MONOTONIC));
+    if (r == -ETIMEDOUT || r == -ENOSYS)
+        return (int)r;
+    /* Old sandboxes refuse what they do not know with EPERM. */
+    return r == -EPERM ? -ENOSYS : 0;
 }
 
 /* ---- processes ---- */
