@@ -11,12 +11,14 @@
 
 #include <math.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -159,6 +161,12 @@ static inline void bench_pin(unsigned cpu)
     CPU_ZERO(&set);
     CPU_SET(cpu, &set);
     (void)sched_setaffinity(0, sizeof set, &set);
+}
+
+/* The calling process, just forked, is killed when the parent's thread that forked it ends. */
+static inline void bench_end_with_parent(void)
+{
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 
 static inline void bench_relax(void)

@@ -38,7 +38,7 @@ int main(void)
 
     (void)BROOD_MUST(brood_pool_new(&pool, &(brood_pool_options){.workers = 2}));
     work_a_little(pool);
-    idle_measure("pool of 2");
+    idle_measure("idle", "pool of 2");
     work_a_little(pool);
     return 0;
 }

@@ -106,15 +106,16 @@ static inline struct idle_sum idle_read(void)
     return sum;
 }
 
-static inline void idle_emit(const char *name, const char *what, const char *unit, double value)
+static inline void idle_emit(const char *bench, const char *name, const char *what,
+                             const char *unit, double value)
 {
     char text[128];
 
     (void)snprintf(text, sizeof text, "%s, %s", name, what);
-    bench_emit("idle", text, unit, value);
+    bench_emit(bench, text, unit, value);
 }
 
-static inline void idle_measure(const char *name)
+static inline void idle_measure(const char *bench, const char *name)
 {
     bench_pause_us(IDLE_SETTLE_US);
     const struct idle_sum before = idle_read();
@@ -123,9 +124,9 @@ static inline void idle_measure(const char *name)
 
     bench_must(after.processes > 0, "no process was found to watch");
     bench_must(after.threads == before.threads, "a thread or process came or went while idle");
-    idle_emit(name, "CPU time in 3 s", "us", (after.cpu_ns - before.cpu_ns) / 1000);
-    idle_emit(name, "context switches in 3 s", "switches", after.switches - before.switches);
-    idle_emit(name, "processes beside the caller", "processes", after.processes);
+    idle_emit(bench, name, "CPU time in 3 s", "us", (after.cpu_ns - before.cpu_ns) / 1000);
+    idle_emit(bench, name, "context switches in 3 s", "switches", after.switches - before.switches);
+    idle_emit(bench, name, "processes beside the caller", "processes", after.processes);
 }
 
 #endif

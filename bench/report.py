@@ -75,6 +75,80 @@ def process_row(method, size):
                (f"Process {method}, {size}",), limit)
 
 
+MESSENGERS = ("Boost message_queue", "ZeroMQ ipc", "nng ipc", "robust mutex ring", "pipe",
+              "SOCK_SEQPACKET", "POSIX mq", "Python Queue", "Python SimpleQueue", "Python Pipe")
+QUEUE_GOALS = {"8 B": 15e6, "64 B": 12e6, "1 KiB": 8e6, "64 KiB": 14e9, "1 MiB": 14e9}
+BATCH_GOALS = {"8 B": 60e6}
+APART = "1P1C on two CPUs"
+
+
+def queue_row(size, shape, how="queue", goals=None, limit="MPMC"):
+    """One to one is limited as on two CPUs, for spinning on one makes no sense."""
+    goal = (goals or {}).get(size)
+    bound = f"limit: spinning {limit} ring, {size}, {APART if shape.startswith('1P1C') else shape}"
+    return Row(f"{how}, {size}, {shape}", "queue", f"{how}, {size}, {shape}",
+               (Goal(goal),) if goal else (),
+               tuple(f"{rival}, {size}, {shape}" for rival in MESSENGERS), bound)
+
+
+def queue_rows():
+    sizes = ("8 B", "64 B", "1 KiB", "64 KiB", "1 MiB", "16 MiB")
+    rows = [queue_row(size, shape, goals=QUEUE_GOALS)
+            for shape in ("1P1C", APART) for size in sizes]
+    rows += [queue_row("64 B", shape) for shape in ("2P2C", "4P4C", "1P4C")]
+    rows += [queue_row(size, shape, "queue, batches of 64", BATCH_GOALS, "SPSC")
+             for shape in ("1P1C", APART) for size in ("8 B", "64 B")]
+    return rows + [queue_row(size, APART, "queue, by reference") for size in sizes[3:]]
+
+
+def pipe_row(case, size):
+    rivals = tuple(f"{rival}, {size}, {APART}" for rival in ("pipe", "SOCK_SEQPACKET"))
+    return Row(f"{case}, {size}, on two CPUs", "pipe", f"{case}, {size}, {APART}", (),
+               rivals + (f"Python Pipe, {size}, 1P1C",))
+
+
+LOCK_GOALS = {"alone": 70e6, "2 contending": 15e6}
+
+
+def lock_row(who, when, goals=None):
+    goal = (goals or {}).get(when)
+    rivals = ("robust pthread mutex", "pthread mutex", "Python Lock")
+    if "semaphore" in who:
+        rivals = ("sem_t", "Python Semaphore")
+    return Row(f"{who}, {when}", "lock", f"{who}, {when}", (Goal(goal),) if goal else (),
+               tuple(f"{rival}, {when}" for rival in rivals), f"limit: fetch_add, {when}")
+
+
+def latency_row(who, where, percentile):
+    limit = "limit: a word" if where.startswith("spinning") else "limit: futex"
+    return Row(f"one message, {who}, {where}, {percentile}", "latency",
+               f"{who}, {where}, {percentile}", (),
+               tuple(f"{rival}, {where}, {percentile}" for rival in MESSENGERS if rival != who),
+               f"{limit}, {where}, {percentile}")
+
+
+def talking_rows():
+    """Queues, pipes, locks."""
+    rows = queue_rows()
+    rows += [pipe_row("brood_pipe", size)
+             for size in ("8 B", "64 B", "1 KiB", "64 KiB", "1 MiB", "16 MiB")]
+    rows += [pipe_row("brood_pipe, taken", size) for size in ("64 KiB", "1 MiB", "16 MiB")]
+    rows += [pipe_row("brood_pipe, stream", size) for size in ("64 KiB", "1 MiB")]
+    rows += [lock_row("lock", when, LOCK_GOALS) for when in ("alone", "2 contending", "4 contending")]
+    rows += [lock_row(who, when) for who in ("recursive lock", "semaphore", "bounded semaphore")
+             for when in ("alone", "2 contending")]
+    rows.append(Row("condition, ping-pong", "lock", "condition, ping-pong", (),
+                    ("pthread condition, ping-pong", "Python Condition, ping-pong"),
+                    "limit: futex, ping-pong"))
+    rows += [latency_row(who, where, percentile)
+             for who in ("queue", "brood_pipe") for where in
+             ("spinning, other CPU", "asleep, same CPU", "asleep, other CPU")
+             for percentile in ("p50", "p99")]
+    rows += [Row(f"100 asleep in get for 3 s, {what}", "sleepers", f"100 asleep in get, {what} in 3 s",
+                 (Goal(0),)) for what in ("CPU time", "context switches")]
+    return rows
+
+
 FUTEX_FLOOR = "limit: futex, both sleep, after a pause, p50"
 ROWS = [
     submit_row("tiny tasks one by one, group", "group"),
@@ -130,7 +204,7 @@ ROWS = [
     process_row("fork", "1 GiB"),
     process_row("forkserver", "small"),
     process_row("forkserver", "1 GiB"),
-]
+] + talking_rows()
 
 
 class Figures:
@@ -140,6 +214,10 @@ class Figures:
         self.values = {}  # (bench, case) -> list, in the order of the rounds
         self.unit = {}
         self.who = {}
+        self.skipped = {}  # bench -> rivals that are not installed
+
+    def skip(self, bench, rivals):
+        self.skipped[bench] = rivals
 
     def add(self, who, line):
         key = (line["bench"], line["case"])
@@ -174,6 +252,8 @@ def number(value):
 
 
 def quantity(value, unit):
+    if unit == "B/s":
+        return f"{number(value)}{'' if ' ' in number(value) else ' '}B/s"
     if unit.endswith("/s"):
         return f"{number(value)}{'' if ' ' in number(value) else ' '}{'/s'}"
     return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"
@@ -282,6 +362,8 @@ def details(figures, bench, saved=None):
             factor = times(advantage(statistics.median(values), before, unit))
             line += f" {quantity(before, unit)} | {factor} |"
         lines.append(line)
+    lines += [f"| {rival} | skipped: not installed | - | - | - | 0 |" + (" - | - |" if saved else "")
+              for rival in figures.skipped.get(bench, [])]
     return lines
 
 

@@ -5,8 +5,13 @@
 
 #include <brood/base.h>
 #include <brood/group.h>
+#include <brood/pipe.h>
 #include <brood/pool.h>
 #include <brood/process.h>
+#include <brood/queue.h>
+#include <brood/region.h>
+#include <brood/sync.h>
 #include <brood/task.h>
+#include <brood/wait.h>
 
 #endif

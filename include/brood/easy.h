@@ -70,6 +70,9 @@ BROOD_EASY_AUTO(process)
 BROOD_EASY_AUTO(pool)
 BROOD_EASY_AUTO(group)
 BROOD_EASY_AUTO(future)
+BROOD_EASY_AUTO(queue)
+BROOD_EASY_AUTO(pipe)
+BROOD_EASY_AUTO(region)
 /* BROOD_AUTO(pool) *pool = NULL;  is freed at the end of its block. */
 #define BROOD_AUTO(noun) __attribute__((cleanup(brood_easy_auto_##noun))) brood_##noun
 

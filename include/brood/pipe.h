@@ -30,28 +30,39 @@ typedef struct brood_pipe brood_pipe;
 
 /* Zero, or a NULL pointer instead of the whole struct, means the default. */
 typedef struct brood_pipe_options {
-    bool one_way; /* left only receives, right only sends; default: both do both */
-    bool stream;  /* bytes without borders: brood_pipe_read(), brood_pipe_write() */
+    bool one_way;         /* left only receives, right only sends; default: both do both */
+    bool stream;          /* bytes without borders: brood_pipe_read(), brood_pipe_write() */
     uint64_t reserved[4]; /* must be zero */
 } brood_pipe_options;
 
-/* All may return, besides what they say: -ETIMEDOUT, -EINVAL (also: the wrong way, or a stream's
- * call on messages), BROOD_EHANDLE, -ENOMEM, -EMFILE. A timeout of 0 tries, a negative one waits. */
+/*
+ * All may return, besides what they say: -ETIMEDOUT, -EINVAL (also: the wrong way, or a stream's
+ * call on messages), BROOD_EHANDLE, -ENOMEM, -EMFILE, -ENFILE. A timeout of 0 tries, a negative one
+ * waits. What waits in vain leaves nothing in the pipe and takes nothing out.
+ *
+ * Getting a message may also return
+ *   -EMFILE   this process has no room for the descriptors that came with it (a message over 64 KiB
+ *             needs one of its own): that message is lost
+ *   -EPROTO   the other end sent what no brood sends: that is dropped, and the pipe goes on
+ */
 
 BROOD_API BROOD_MUST_CHECK int brood_pipe_new(brood_pipe **out_left, brood_pipe **out_right,
                                               const brood_pipe_options *options);
 /* One message of LEN bytes, 0 allowed. 0; or -EPIPE: the other end is gone. */
 BROOD_API BROOD_MUST_CHECK int brood_pipe_put(brood_pipe *pipe, const void *data, size_t len,
                                               int64_t timeout_ms);
-/* A message with up to 64 descriptors, which stay yours. As brood_pipe_put(); -EBADF. */
+/* A message with up to 64 descriptors, which stay yours. As brood_pipe_put(); -EBADF; -ETOOMANYREFS:
+ * too many descriptors of this user are under way. */
 BROOD_API BROOD_MUST_CHECK int brood_pipe_put_fds(brood_pipe *pipe, const void *data, size_t len,
                                                   const int *fds, unsigned fd_count,
                                                   int64_t timeout_ms);
 /* Copies a message of at most SIZE bytes. 1 and sets *OUT_LEN (may be NULL); 0: the other end is
- * gone, and nothing is left; -EMSGSIZE: it is longer, and stays. Descriptors in it are closed. */
+ * gone, and nothing is left; -EMSGSIZE: it is longer, and stays: with this handle in this process,
+ * for the next get or take. Descriptors in it are closed. */
 BROOD_API BROOD_MUST_CHECK int brood_pipe_get(brood_pipe *pipe, void *data, size_t size,
                                               size_t *out_len, int64_t timeout_ms);
-/* A message of any size: 1 and fills *OUT_MESSAGE, until brood_message_done(); 0 as above. */
+/* A message of any size: 1 and fills *OUT_MESSAGE, until brood_message_done(), or return, which here
+ * is the same; 0 as above. */
 BROOD_API BROOD_MUST_CHECK int brood_pipe_take(brood_pipe *pipe, int64_t timeout_ms,
                                                brood_message *out_message);
 /* As take, with descriptors: up to *INOUT_COUNT into FDS, yours and close-on-exec; those beyond are
@@ -70,12 +81,14 @@ BROOD_API BROOD_MUST_CHECK int64_t brood_pipe_read(brood_pipe *pipe, void *data,
 BROOD_API BROOD_MUST_CHECK int64_t brood_pipe_write(brood_pipe *pipe, const void *data, size_t len,
                                                     int64_t timeout_ms);
 
-/* Polls readable when get or read would not wait. Borrowed. */
-BROOD_API int brood_pipe_fd(const brood_pipe *pipe);
+/* A descriptor that polls readable when get or read would not wait, made at the first call in this
+ * process. Borrowed; do not read or close it. */
+BROOD_API int brood_pipe_fd(brood_pipe *pipe);
 /* A ref of this end, to be opened once, elsewhere, while this process lives; the end is held open
- * for it until then. All zero: it cannot be served. */
+ * for it until then, whether or not you free yours. All zero: it cannot be served, or a message
+ * that was too long for get still stays. */
 BROOD_API brood_ref brood_pipe_ref(brood_pipe *pipe);
-/* As brood_region_open(). */
+/* As brood_region_open(). -EINVAL: REF names something else; -ENOENT also: it was opened already. */
 BROOD_API BROOD_MUST_CHECK int brood_pipe_open(brood_pipe **out_pipe, brood_ref ref);
 /* This process's copy of this end. NULL is allowed. */
 BROOD_API void brood_pipe_free(brood_pipe *pipe);

@@ -44,14 +44,18 @@ static const struct {
     const char *name;
     int error;
 } errors[] = {
+    {"accept", EMFILE},
     {"close_range", ENOSYS},
     {"dup", EMFILE},
+    {"epoll_create", EMFILE},
+    {"epoll_wait", 0},
     {"eventfd", EMFILE},
     {"fallocate", ENOSPC},
     {"fcntl", EBADF},
     {"fork", EAGAIN},
     {"futex", 0},
     {"getdents", EIO},
+    {"getrandom", EIO},
     {"kill", 0},
     {"open", EMFILE},
     {"pidfd_open", EMFILE},
@@ -65,6 +69,7 @@ static const struct {
     {"setpgid", EPERM},
     {"setrlimit", EPERM},
     {"signalfd", EMFILE},
+    {"socket", EMFILE},
     {"socketpair", EMFILE},
     {"unshare", EPERM},
     {"wait4", 0},

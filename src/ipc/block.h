@@ -21,18 +21,46 @@
 #include "ipc/region.h"
 #include "ipc/roster.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+/* What is known of one chunk, in the table of the region. All zero: free, never used. */
+struct block_entry {
+    _Atomic uint64_t word;   /* the truth: see ipc/block.c */
+    _Atomic uint32_t count;  /* of a first chunk: chunks of its block */
+    _Atomic uint32_t queue;  /* of a first chunk that is LINKED: the first chunk of the queue */
+    _Atomic uint32_t serial; /* counts the blocks that began here */
+    uint32_t unused;
+};
+
+/* In the head of the region. All zero is true. */
+struct block_hints {
+    _Alignas(64) _Atomic uint32_t ready; /* so many entries of the table have pages; only grows */
+    _Alignas(64) _Atomic uint32_t low;   /* no chunk below is free, perhaps */
+};
+
 /* LEN bytes, with pages, contents unspecified, MAKING(me). 0 and the offset; -EAGAIN: no such run is
  * free now; -ENOMEM: the system has no pages; -EMSGSIZE: larger than the region ever has. */
 int brood__block_take(struct region *region, roster_tag me, uint64_t len, uint64_t *out_offset);
+/* The same, zeroed. */
+int brood__block_take_zeroed(struct region *region, roster_tag me, uint64_t len,
+                             uint64_t *out_offset);
 /* MAKING(me) -> KEPT. */
 void brood__block_keep(struct region *region, uint64_t offset);
-/* MAKING(me) -> LINKED: it lives as long as PASSED(region, offset_of_queue, ticket) is false. */
+/* MAKING(me) -> LINKED: it lives as long as brood__queue_passed(region, QUEUE, TICKET) is false.
+ * QUEUE is the offset of a block. */
 void brood__block_link(struct region *region, uint64_t offset, uint64_t queue, uint32_t ticket);
-/* Any state -> FREE; an offset that is no block's first is ignored: false. */
+/* LINKED to just this ticket -> FREE, else nothing: for who has passed the ticket, as others may
+ * have found the block and taken it since. */
+bool brood__block_unlink(struct region *region, uint64_t offset, uint64_t queue, uint32_t ticket);
+/* KEPT -> FREE, else nothing: false. One of at least BLOCK_PUNCH_LEN_MIN gives its pages back to the
+ * system, if ME is not 0 (a death on the way leaves it MAKING(me)). */
+enum { BLOCK_PUNCH_LEN_MIN = 1 << 20 };
+bool brood__block_release(struct region *region, roster_tag me, uint64_t offset);
+/* Any state -> FREE; an offset that is no block's first is ignored: false. Only for who owns it: a
+ * block LINKED to a ticket that has passed may be somebody else's. */
 bool brood__block_give(struct region *region, uint64_t offset);
 /* Bytes of the block that starts at OFFSET, rounded to pages; 0: none does. */
 uint64_t brood__block_len(const struct region *region, uint64_t offset);

@@ -35,8 +35,6 @@
 #ifndef BROOD_SRC_IPC_DISPATCH_H
 #define BROOD_SRC_IPC_DISPATCH_H
 
-#include "sys/kernel.h"
-
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -233,25 +231,6 @@ void brood__lane_announce(struct lane_self *self, enum lane_state state, int ope
 uint64_t brood__lane_mail_take(struct lane_self *self);
 
 /* ---- both ---- */
-
-static inline void dispatch_relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
-/* Turn I of a loop that waits for the other side for some microseconds. Now and then it lets that
- * side run here: where there are fewer CPUs than processes, it may be waiting for this one. */
-static inline void dispatch_pause(unsigned i)
-{
-    if (i % 16 == 15)
-        brood__yield();
-    else
-        dispatch_relax();
-}
 
 /* A cell: {ticket:32 | owner:12 | slot:20}. The owner is a lane + 1, or one of these. A zeroed
  * cell is one that was never used. */

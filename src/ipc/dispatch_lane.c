@@ -20,6 +20,7 @@
 #include "ipc/dispatch.h"
 
 #include "base/clock.h"
+#include "ipc/spin.h"
 #include "sys/kernel.h"
 
 /* Mutants that the crash sweep must catch; see tests/ipc/test_dispatch_kill.c. */
@@ -183,7 +184,7 @@ static uint32_t search(struct lane_self *self)
         return NO_SLOT;
     set_bit(self, control->search);
     for (uint32_t i = 0; i < self->spins && slot == NO_SLOT && !stopping(self); i++) {
-        dispatch_pause(i);
+        spin_pause(i);
         slot = brood__lane_claim(self);
     }
     clear_bit(self, control->search);

@@ -30,6 +30,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+enum { PAGE_LEN_MIN = 4096 };
+
 struct listing {
     struct listing *next;
     uintptr_t base;
@@ -49,6 +51,7 @@ struct joined {
 
 _Thread_local struct member brood__member_region;
 _Thread_local struct member brood__member_private;
+_Atomic uint32_t brood__member_lists;
 static _Thread_local struct joined *joined;
 
 static void forget_threads(void);
@@ -303,6 +306,7 @@ static bool listed(const void *address)
 
 int brood__member_slow(const void *address, const struct member **out_member)
 {
+    uint32_t lists = atomic_load(&brood__member_lists);
     struct joined *entry = find(address);
     struct member *cache;
     int r;
@@ -314,6 +318,12 @@ int brood__member_slow(const void *address, const struct member **out_member)
     }
     cache = entry->member.len == 0 ? &brood__member_private : &brood__member_region;
     *cache = entry->member;
+    if (entry->member.len == 0) {
+        /* Regions begin and end with pages, so nothing of this one is in any, until one is listed. */
+        cache->base = (uintptr_t)address & ~(uintptr_t)(PAGE_LEN_MIN - 1);
+        cache->len = PAGE_LEN_MIN;
+        cache->lists = lists;
+    }
     *out_member = cache;
     return 0;
 }
@@ -332,6 +342,7 @@ int brood__member_list(const void *base, size_t len, struct roster *roster)
     brood__own_lock(&listings_lock, forget_threads);
     listing->next = listings;
     listings = listing;
+    atomic_fetch_add(&brood__member_lists, 1);
     brood__own_unlock(&listings_lock);
     return 0;
 }

@@ -13,6 +13,7 @@
 #include "ipc/roster.h"
 #include "sys/self.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,11 +24,15 @@ struct member {
     size_t len; /* 0: the private roster */
     struct roster *roster;
     roster_tag tag;
+    uint32_t
+        lists; /* of the private one: brood__member_lists when the page at .base was in no region */
 };
 
 /* The last membership this thread used, of a region and the private one. */
 extern _Thread_local struct member brood__member_region;
 extern _Thread_local struct member brood__member_private;
+/* How many regions were ever listed. */
+extern _Atomic uint32_t brood__member_lists;
 
 int brood__member_slow(const void *address, const struct member **out_member);
 
@@ -36,19 +41,16 @@ int brood__member_slow(const void *address, const struct member **out_member);
 static inline int brood__member(const void *address, const struct member **out_member)
 {
     const struct member *member = &brood__member_region;
+    uint64_t self = brood__self();
 
-    if ((uintptr_t)address - member->base < member->len && member->self == brood__self()) {
+    if ((uintptr_t)address - member->base < member->len && member->self == self) {
         *out_member = member;
         return 0;
     }
-    return brood__member_slow(address, out_member);
-}
-
-/* As brood__member(), for an address that was found to be in no region before: one comparison. */
-static inline int brood__member_own(const void *address, const struct member **out_member)
-{
-    if (brood__member_private.self == brood__self()) {
-        *out_member = &brood__member_private;
+    member = &brood__member_private;
+    if ((uintptr_t)address - member->base < member->len && member->self == self &&
+        member->lists == atomic_load_explicit(&brood__member_lists, memory_order_acquire)) {
+        *out_member = member;
         return 0;
     }
     return brood__member_slow(address, out_member);

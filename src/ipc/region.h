@@ -22,36 +22,54 @@
 /* What a region was made for; a ref of one kind opens as no other. */
 enum region_kind { REGION_PLAIN = 1, REGION_SHARED = 2, REGION_QUEUE = 3 };
 
+struct block_hints; /* ipc/block.h */
+
 struct region {
     uint64_t number; /* random, of the object: the first word of its refs */
     enum region_kind kind;
     char *base; /* where offset 0 is here */
     uint64_t len;
-    int fd; /* the object; private to this process (brood__private_add is not used: forks share it) */
+    int fd; /* the object; a forked child has it too (it is not of brood__private_add()) */
     bool readonly;
     struct roster *roster; /* NULL if readonly */
     unsigned slots;
     uint64_t table, chunks; /* offsets */
     uint32_t chunk_count;
+    unsigned chunk_shift; /* a chunk has 1 << so many bytes */
+    struct block_hints *hints;
     uint64_t root; /* offset of the one block that was made first, for whoever opens it; 0: none */
     unsigned users;
+    bool parked; /* one of the users is for whoever opens it next */
+    bool served;
     struct region *next;
 };
 
-/* A new region with one user. SIZE is rounded up to pages; the root is a block of ROOT_LEN zeroed
- * bytes, if that is not 0. 0 or a negative error. */
+/* A new region with one user, with room for size_max bytes in blocks, rounded up to pages, and the
+ * root, a block of ROOT_LEN zeroed bytes if that is not 0. 0 or a negative error. */
 int brood__region_make(struct region **out_region, enum region_kind kind,
                        const brood_region_options *options, uint64_t root_len);
 /* One user more of the region that REF is in, if this process has it mapped: NULL if not. */
 struct region *brood__region_known(brood_ref ref);
-/* As known, or opened with the help of the process that serves it (ipc/serve.h). */
+/* As known, or opened with the help of the process that serves it (ipc/serve.h). Takes over the user
+ * of a region that is parked. */
 int brood__region_find(struct region **out_region, brood_ref ref);
-/* Maps the object FD, which is taken in every case. One user more if it is mapped already. */
+/* Maps the object FD, which is taken in every case. One user more if it is mapped already. -EINVAL:
+ * it is no region; BROOD_EABI: of another build, or damaged. */
 int brood__region_adopt(struct region **out_region, int fd);
+/* The caller's user stays, until brood__region_find() hands it to somebody. */
+void brood__region_park(struct region *region);
 /* The region that ADDRESS is in: one user more; or NULL. */
 struct region *brood__region_around(const void *address);
 /* One user less; the last unmaps it. */
 void brood__region_drop(struct region *region);
+
+/* The pages of [OFFSET, + LEN) are there from now on: 0 or -ENOMEM. */
+int brood__region_commit(struct region *region, uint64_t offset, uint64_t len);
+
+/* LEN zeroed bytes of the user's, or NULL: brood_region_alloc(). */
+void *brood__region_alloc(struct region *region, uint64_t len);
+/* False: MEMORY is no block of the user's. */
+bool brood__region_release(struct region *region, const void *memory);
 
 /* The ref of an offset; serves the region from now on. All zero if it cannot. */
 brood_ref brood__region_ref(struct region *region, uint64_t offset);

@@ -99,7 +99,8 @@ static void look_for_life_word(void)
     life_offset = SIZE_MAX;
     if (new_life(&mutex) != 0 || pthread_mutex_lock(&mutex) != 0)
         return;
-    for (size_t i = 0; i + sizeof word <= sizeof mutex && life_offset == SIZE_MAX; i += sizeof word) {
+    for (size_t i = 0; i + sizeof word <= sizeof mutex && life_offset == SIZE_MAX;
+         i += sizeof word) {
         memcpy(&word, (const char *)&mutex + i, sizeof word);
         if (word == tid)
             life_offset = i;
@@ -400,8 +401,8 @@ void brood__roster_inherit(struct roster *roster, roster_tag keep)
     unsigned reach = reach_of(roster);
 
     for (unsigned i = 0; i < reach; i++)
-        renew_slot(roster, i, i + 1 == (keep & SLOT_MASK) &&
-                                  same_generation(&roster->slot[i], keep));
+        renew_slot(roster, i,
+                   i + 1 == (keep & SLOT_MASK) && same_generation(&roster->slot[i], keep));
 }
 
 /* ---- sleeping ---- */
@@ -420,7 +421,7 @@ static bool watch_slot(struct roster *roster, unsigned index, struct futex_watch
     if (!word_alive(word))
         return !bury(roster, index);
     if (*inout_count < WATCHED_MAX + 2)
-        watches[(*inout_count)++] = (struct futex_watch){.word = (const void *)life, .value = word};
+        watches[(*inout_count)++] = (struct futex_watch){.word = (const void *)(uintptr_t)life, .value = word};
     else
         *inout_count = UINT32_MAX; /* too many: see sleep_watching */
     return true;
@@ -438,7 +439,7 @@ static int sleep_looking(struct roster *roster, const _Atomic uint32_t *word, ui
                          int64_t deadline)
 {
     int64_t beat = heartbeat(deadline);
-    int r = brood__futex_wait((const void *)word, value, beat);
+    int r = brood__futex_wait((const void *)(uintptr_t)word, value, beat);
 
     (void)look(roster);
     return r == -ETIMEDOUT && beat == deadline ? -ETIMEDOUT : 0;
@@ -469,8 +470,8 @@ int brood__roster_sleep(struct roster *roster, roster_tag me, const _Atomic uint
     unsigned count;
     int r = -ENOSYS;
 
-    watches[0] = (struct futex_watch){.word = (const void *)word, .value = value};
-    watches[1] = (struct futex_watch){.word = (const void *)&roster->moment, .value = moment};
+    watches[0] = (struct futex_watch){.word = (const void *)(uintptr_t)word, .value = value};
+    watches[1] = (struct futex_watch){.word = (const void *)(uintptr_t)&roster->moment, .value = moment};
     count = watch_others(roster, me, watches);
     if (count == 0)
         return 0;

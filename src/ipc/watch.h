@@ -18,8 +18,14 @@
 
 struct watch;
 
-/* WAIT(object, deadline) in the watch's own thread: returns when it seems ready, spuriously too, or
- * when brood__watch_free() has made WAKE(object) wake it. READY(object): without waiting. */
+/*
+ * WAIT(object, deadline) in the watch's own thread: returns when it seems ready, spuriously too, or
+ * when brood__watch_free() has made WAKE(object) wake it; that may come before it sleeps, and is done
+ * again until it helps. A fork may come while it runs, so it must hold no private lock and not
+ * allocate: what it needs of that kind, such as joining a roster, is done by READY, which the thread
+ * calls before, at rest from forks. READY(object): without waiting; from any thread, with the lock of
+ * the watch.
+ */
 struct watch_calls {
     void (*wait)(void *object, int64_t deadline);
     bool (*ready)(void *object);

@@ -234,7 +234,7 @@ static int place_input(struct map_run *run, struct task *task, size_t items)
         task->in = (uint64_t)(from - run->pool->base);
         return 0;
     }
-    r = brood__block_take(run->pool, task->in_len, &task->in_block);
+    r = brood__pool_block_take(run->pool, task->in_len, &task->in_block);
     if (r == 0) {
         task->in = task->in_block;
         memcpy(run->pool->base + task->in, from, task->in_len);
@@ -255,7 +255,7 @@ static int place_output(struct map_run *run, struct task *task, size_t items)
         task->out = (uint64_t)(to - run->pool->base);
         return 0;
     }
-    r = brood__block_take(run->pool, task->out_size, &task->out_block);
+    r = brood__pool_block_take(run->pool, task->out_size, &task->out_block);
     task->out = task->out_block;
     if (r == 0)
         memset(run->pool->base + task->out, 0, task->out_size);

@@ -27,6 +27,7 @@
 #ifndef BROOD_SRC_RUN_POOL_H
 #define BROOD_SRC_RUN_POOL_H
 
+#include "base/handle.h"
 #include "sys/stable.h"
 #include "ipc/arena.h"
 #include "ipc/dispatch.h"
@@ -35,10 +36,6 @@
 
 #include <brood.h>
 #include <pthread.h>
-
-#define POOL_MAGIC UINT64_C(0x706f6f6c2d414c56)
-#define FUTURE_MAGIC UINT64_C(0x667574722d414c56)
-#define GROUP_MAGIC UINT64_C(0x67726f752d414c56)
 
 #define NO_TIMER UINT32_MAX
 
@@ -256,7 +253,7 @@ void brood__arena_return(struct brood_pool *pool, uint32_t lane, uint64_t offset
 /* Bytes of inputs and results that may still be taken; told to the lanes as well. */
 uint64_t brood__memory_left(struct brood_pool *pool);
 /* As brood__heap_take(), within what results leave. */
-int brood__block_take(struct brood_pool *pool, uint64_t len, uint64_t *out_offset);
+int brood__pool_block_take(struct brood_pool *pool, uint64_t len, uint64_t *out_offset);
 void brood__pool_wake_waiters(struct brood_pool *pool);
 int brood__cause_verdict(const struct ending *ending);
 /* Whether the worker died of it, so that another attempt may do better. */

@@ -19,7 +19,7 @@ void *brood_pool_alloc(brood_pool *pool, size_t len)
         return NULL;
     pool_lock(pool);
     (void)brood__pool_drain(pool);
-    r = brood__block_take(pool, len, &offset);
+    r = brood__pool_block_take(pool, len, &offset);
     pool_unlock(pool);
     return r < 0 ? NULL : memset(pool->base + offset, 0, len);
 }

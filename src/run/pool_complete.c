@@ -79,7 +79,7 @@ uint64_t brood__memory_left(struct brood_pool *pool)
     return left;
 }
 
-int brood__block_take(struct brood_pool *pool, uint64_t len, uint64_t *out_offset)
+int brood__pool_block_take(struct brood_pool *pool, uint64_t len, uint64_t *out_offset)
 {
     int r;
 

@@ -148,7 +148,7 @@ static int place_input(struct brood_pool *pool, uint32_t slot, const void *in, s
         return 0;
     }
     if (in_len > INLINE_IN_MAX) {
-        r = brood__block_take(pool, in_len, &task->in_block);
+        r = brood__pool_block_take(pool, in_len, &task->in_block);
         if (r < 0)
             return r;
         task->in = task->in_block;
@@ -175,7 +175,7 @@ static int place_output(struct brood_pool *pool, uint32_t slot, size_t out_size)
     task->out_size = out_size;
     if (out_size <= INLINE_OUT_MAX)
         return 0;
-    r = brood__block_take(pool, out_size, &task->out_block);
+    r = brood__pool_block_take(pool, out_size, &task->out_block);
     task->out = task->out_block;
     return r;
 }

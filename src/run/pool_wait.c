@@ -9,6 +9,7 @@
  * tasks while .waiters was not 0. The word is read before the last look, so no news is missed.
  */
 #include "base/clock.h"
+#include "ipc/spin.h"
 #include "run/pool.h"
 #include "sys/kernel.h"
 
@@ -28,7 +29,7 @@ static bool has_news(const struct brood_pool *pool)
 static void spin(const struct brood_pool *pool)
 {
     for (unsigned i = 0; i < pool->spins && !has_news(pool); i++)
-        dispatch_pause(i);
+        spin_pause(i);
 }
 
 /* Work that nobody fetches although a lane sleeps: whoever searches, and so keeps others from

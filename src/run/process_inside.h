@@ -5,13 +5,12 @@
 
 #include <brood/process.h>
 
+#include "base/handle.h"
 #include "run/zygote.h"
 #include "sys/crash.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-
-enum { PROCESS_MAGIC = 0x70726f63 };
 
 /* What a handle stands for, as bits, so that a call can say which it takes. */
 enum { HANDLE_CHILD = 1, HANDLE_CURRENT = 2, HANDLE_PARENT = 4 };
@@ -39,7 +38,7 @@ struct process_birth {
 
 struct brood_process {
     void *link; /* of the list of free ones */
-    uint32_t magic;
+    uint64_t magic;
     uint32_t kind;
     uint64_t self;                       /* the process that the handle belongs to */
     struct brood_process *older, *newer; /* in the family */
@@ -59,6 +58,7 @@ struct brood_process {
     brood_outcome outcome;
     char *report;
 };
+HANDLE_BEGINS(struct brood_process);
 
 /* 0, BROOD_EHANDLE or BROOD_EFORKED. */
 int brood__process_check(const brood_process *process, unsigned kinds);

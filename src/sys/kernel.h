@@ -58,6 +58,13 @@ void brood__channel_finish(int fd); /* no more messages from this end; it may st
 
 /* ---- memory objects ---- */
 int brood__memory_object(const char *name, uint64_t len); /* a memfd, sealed at that size */
+/* The same, for which brood__memory_forbid() may be called: who maps it after that can only read. */
+int brood__memory_object_open(const char *name, uint64_t len);
+int brood__memory_forbid(int fd);
+/* Whether FD is an object of the first kind, or of the second after the call: 0 and its length, and
+ * whether it can only be read; -EINVAL: it is something else. */
+int brood__memory_inspect(int fd, uint64_t *out_len, bool *out_readonly);
+int brood__memory_map_readonly(void **out_address, int fd, uint64_t offset, size_t len);
 int brood__memory_map(void **out_address, int fd, uint64_t offset, size_t len); /* shared */
 int brood__memory_map_private(void **out_address, size_t len);                  /* zeroed */
 int brood__memory_map_family(void **out_address, size_t len); /* zeroed, shared with children */

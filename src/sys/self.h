@@ -35,6 +35,8 @@ void brood__own_unlock(struct own_lock *lock);
  * work between work_begin and work_end, and a fork by brood__fork_guarded() waits for the end. */
 void brood__helper_started(void); /* by the creator, before pthread_create; counts it */
 void brood__helper_ended(void);   /* by the creator, after pthread_join */
+/* Instead of that, by a helper that nobody joins: the last thing it does. */
+void brood__helper_leaves(void);
 void brood__helper_work_begin(void);
 void brood__helper_work_end(void);
 

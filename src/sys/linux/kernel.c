@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "sys/linux/call.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -46,39 +47,6 @@
 #endif
 
 enum { CHANNEL_FDS_MAX = 16 };
-
-/* RESULT as it is, or -errno. */
-static int64_t checked(int64_t result)
-{
-    return result < 0 ? -errno : result;
-}
-
-#define RETRY(call)                                                                                \
-    __extension__({                                                                                \
-        int64_t retry_result;                                                                      \
-        do                                                                                         \
-            retry_result = checked(call);                                                          \
-        while (retry_result == -EINTR);                                                            \
-        retry_result;                                                                              \
-    })
-#define FAIL_IF_ASKED(name)                                                                        \
-    do {                                                                                           \
-        int fault = BROOD_FAULT(name);                                                             \
-        if (fault != 0)                                                                            \
-            return -fault;                                                                         \
-    } while (0)
-
-/* A program that closed its standard streams must not find our descriptors in their place. */
-static int above_standard(int fd)
-{
-    int moved;
-
-    if (fd < 0 || fd > 2)
-        return fd;
-    moved = (int)checked(fcntl(fd, F_DUPFD_CLOEXEC, 3));
-    (void)close(fd);
-    return moved;
-}
 
 /* ---- descriptors ---- */
 
@@ -343,12 +311,11 @@ void brood__channel_finish(int fd)
 
 /* ---- memory objects ---- */
 
-int brood__memory_object(const char *name, uint64_t len)
+static int memory_object(const char *name, uint64_t len, int seals)
 {
     struct rlimit limit;
     int fd, r;
 
-    FAIL_IF_ASKED("memfd_create");
     /* Over this limit ftruncate() would not only fail but send SIGXFSZ. */
     if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
         limit.rlim_cur < len)
@@ -361,12 +328,44 @@ int brood__memory_object(const char *name, uint64_t len)
         return fd;
     r = (int)RETRY(ftruncate(fd, (off_t)len));
     if (r == 0)
-        r = (int)checked(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL));
+        r = (int)checked(fcntl(fd, F_ADD_SEALS, seals));
     if (r < 0) {
         brood__fd_close(fd);
         return r;
     }
     return fd;
+}
+
+int brood__memory_object(const char *name, uint64_t len)
+{
+    FAIL_IF_ASKED("memfd_create");
+    return memory_object(name, len, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+}
+
+int brood__memory_object_open(const char *name, uint64_t len)
+{
+    FAIL_IF_ASKED("memfd_create");
+    return memory_object(name, len, F_SEAL_SHRINK | F_SEAL_GROW);
+}
+
+int brood__memory_forbid(int fd)
+{
+    FAIL_IF_ASKED("fcntl");
+    return (int)checked(fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL));
+}
+
+int brood__memory_inspect(int fd, uint64_t *out_len, bool *out_readonly)
+{
+    const int64_t needed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    struct stat status;
+    int64_t seals = checked(fcntl(fd, F_GET_SEALS));
+
+    /* Other kinds of files have no seals, and files of a tmpfs have just F_SEAL_SEAL. */
+    if (seals < 0 || (seals & needed) != needed || fstat(fd, &status) < 0)
+        return -EINVAL;
+    *out_len = (uint64_t)status.st_size;
+    *out_readonly = (seals & F_SEAL_FUTURE_WRITE) != 0;
+    return 0;
 }
 
 static int map(void **out_address, size_t len, int flags, int fd, uint64_t offset)
@@ -383,6 +382,18 @@ int brood__memory_map(void **out_address, int fd, uint64_t offset, size_t len)
 {
     FAIL_IF_ASKED("mmap");
     return map(out_address, len, MAP_SHARED | MAP_NORESERVE, fd, offset);
+}
+
+int brood__memory_map_readonly(void **out_address, int fd, uint64_t offset, size_t len)
+{
+    void *address;
+
+    FAIL_IF_ASKED("mmap");
+    address = mmap(NULL, len, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, (off_t)offset);
+    if (address == MAP_FAILED)
+        return -errno;
+    *out_address = address;
+    return 0;
 }
 
 int brood__memory_map_private(void **out_address, size_t len)

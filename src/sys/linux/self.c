@@ -132,11 +132,14 @@ void brood__own_unlock(struct own_lock *lock)
 
 /* ---- the gate ---- */
 
+enum { LEAVING_NS = 100000000 };
+
 static struct {
     struct own_lock lock;
     pthread_cond_t changed;
     unsigned helpers; /* threads of brood, running or about to */
     unsigned working; /* of them, inside work_begin and work_end */
+    int64_t leaving;  /* until then a helper that is not counted any more may still be there */
     bool forking;
 } gate = {.lock = OWN_LOCK, .changed = PTHREAD_COND_INITIALIZER};
 
@@ -153,6 +156,7 @@ static void gate_renew(void)
     gate.changed = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     gate.helpers = 0;
     gate.working = 0;
+    gate.leaving = 0;
     gate.forking = false;
 }
 
@@ -177,6 +181,14 @@ void brood__helper_ended(void)
 {
     gate_lock();
     gate.helpers--;
+    gate_unlock();
+}
+
+void brood__helper_leaves(void)
+{
+    gate_lock();
+    gate.helpers--;
+    gate.leaving = now_ns() + LEAVING_NS;
     gate_unlock();
 }
 
@@ -344,10 +356,22 @@ void brood__flush_output(void)
     flush_if_free(stderr);
 }
 
+/* With the gate locked. A helper that leaves has some instructions to go, and is waited for. */
+static int count_threads(void)
+{
+    int threads = brood__thread_count();
+
+    while (threads > 0 && (unsigned)threads > 1 + gate.helpers && now_ns() < gate.leaving) {
+        (void)sched_yield();
+        threads = brood__thread_count();
+    }
+    return threads;
+}
+
 /* The gate is locked and no helper works. */
 static int fork_at_rest(bool allow_threads)
 {
-    int threads = allow_threads ? 1 : brood__thread_count();
+    int threads = allow_threads ? 1 : count_threads();
     int r;
 
     if (threads == -EMFILE || threads == -ENFILE || threads == -ENOMEM)

@@ -1,0 +1,562 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The cells of a queue (the picture is in ipc/cells.h).
+ *
+ * Why nothing is lost, doubled or torn
+ *   - A ticket is claimed after the one before it was seen claimed, so the claimed ones are a run.
+ *   - At every instant a cell is in one of four states, and in WRITING and READING its word names one
+ *     participation of one thread. Whoever finds that dead puts the cell right by one CAS on the
+ *     whole word, so two repairers, or a slow one, cannot touch a cell that went on.
+ *   - The data is written before FULL (release) and read after FULL was seen (acquire).
+ *
+ * What a death leaves behind: before the CAS nothing; WRITING, a message that was not put: its cell
+ * goes to the next lap; READING, a message that was not got: FULL again; hints that lag, which cost
+ * those who come next a walk; bells that were not rung, for which see ipc/roster.h.
+ *
+ * Three rules that look optional and are not (tests/ipc/test_cells_kill.c has a mutant for each)
+ *   - The head moves past a cell only when that has a later ticket, never past READING: the message
+ *     may come back, and would be behind the head.
+ *   - A consumer that walks past cells being written looks at them again before it takes a later one:
+ *     else it could take the second message of a producer before the first.
+ *   - A dead WRITING goes to the next lap and not back to EMPTY(t): consumers may have passed it.
+ *
+ * Orders. Claims are acq_rel at least; all loads and stores of words are sequentially consistent,
+ * because each is one half of a pair with a bell or with .closed:
+ *     publish: store FULL, load bell        against   sleeper: set bell, load word
+ *     put:     CAS WRITING, load closed     against   getter: load closed, then scan the words
+ * A putter that saw the queue open therefore has its WRITING seen by every getter that sees it closed,
+ * which waits for it. Head and tail are hints: relaxed.
+ *
+ * A bell is no hint: its flag may be set in vain, but is never missing while somebody sleeps, unless
+ * the one who cleared it is about to wake one of the sleepers, or is dead (then all wake).
+ */
+#include "ipc/cells.h"
+
+#include "sys/kernel.h"
+
+#include <brood/base.h>
+
+#include <errno.h>
+
+/* Mutants that the kill sweeps must catch. */
+#define MUTANT_HEAD_OVER_READING 11
+#define MUTANT_NO_RECHECK 12
+#define MUTANT_REPAIR_SAME_LAP 13
+#define MUTANT_NO_BATON 14
+#define MUTANT_EARLY_FULL 15
+#ifndef BROOD_MUTANT
+#define BROOD_MUTANT 0
+#endif
+
+enum cell_state { EMPTY = 0, WRITING, FULL, READING };
+enum {
+    TICKET_BITS = 27,
+    TICKET_SHIFT = 37,
+    HELD_SHIFT = 36,
+    STATE_SHIFT = 34,
+    FIRST_SHIFT = 28,
+    FIRST_MASK = 63,
+    ROOM_ANY = 240,    /* in place, in a queue of messages of any size */
+    ROOM_MAX = 4080,   /* in place, at most */
+    RESTARTS_MAX = 256 /* then whoever looks is told that there is nothing, and looks again */
+};
+#define TAG_MASK (((uint64_t)1 << TAG_BITS) - 1)
+#define TICKET_MASK (((uint32_t)1 << TICKET_BITS) - 1)
+
+static uint64_t make_word(uint64_t ticket, enum cell_state state, unsigned first, roster_tag tag)
+{
+    return (ticket & TICKET_MASK) << TICKET_SHIFT | (uint64_t)state << STATE_SHIFT |
+           (uint64_t)first << FIRST_SHIFT | tag;
+}
+
+static enum cell_state state_of(uint64_t word)
+{
+    return (enum cell_state)(word >> STATE_SHIFT & 3);
+}
+
+static roster_tag tag_of(uint64_t word)
+{
+    return (roster_tag)(word & TAG_MASK);
+}
+
+static unsigned first_of(uint64_t word)
+{
+    return (unsigned)(word >> FIRST_SHIFT) & FIRST_MASK;
+}
+
+static bool held(uint64_t word)
+{
+    return (word >> HELD_SHIFT & 1) != 0;
+}
+
+/* How far the word's ticket is ahead of TICKET. */
+static int32_t ahead(uint64_t word, uint64_t ticket)
+{
+    uint32_t difference = ((uint32_t)(word >> TICKET_SHIFT) - (uint32_t)ticket)
+                          << (32 - TICKET_BITS);
+
+    return (int32_t)difference >> (32 - TICKET_BITS);
+}
+
+/* Whether TICKET, with WORD in its cell, is claimed or over. */
+static bool claimed(uint64_t word, uint64_t ticket)
+{
+    int32_t distance = ahead(word, ticket);
+
+    return distance > 0 || (distance == 0 && state_of(word) != EMPTY);
+}
+
+static struct cell *cell_of(const struct cells_view *view, uint64_t ticket)
+{
+    uint64_t index = view->mask != 0 ? ticket & view->mask : ticket % view->shape.count;
+
+    return (struct cell *)(void *)(view->first + index * view->shape.stride);
+}
+
+uint32_t brood__cell_low_ticket(uint64_t ticket)
+{
+    return (uint32_t)ticket & TICKET_MASK;
+}
+
+/* ---- shape ---- */
+
+struct cells_shape brood__cells_shape(uint32_t count, size_t item_size)
+{
+    size_t room = item_size == 0 ? ROOM_ANY : item_size;
+    struct cells_shape shape = {.count = count, .pack = 1};
+
+    if (room > ROOM_MAX)
+        room = ROOM_ANY;
+    shape.stride = (uint32_t)((sizeof(struct cell) + room + 63) & ~(size_t)63);
+    if (shape.stride < CELL_STRIDE_MIN)
+        shape.stride = CELL_STRIDE_MIN;
+    shape.room = shape.stride - (uint32_t)sizeof(struct cell);
+    if (item_size != 0 && item_size <= shape.room)
+        shape.pack = (uint32_t)(shape.room / item_size);
+    if (shape.pack > PACK_MAX)
+        shape.pack = PACK_MAX;
+    /* A small capacity is meant as it is said. */
+    if (shape.count < 2 * PACK_MAX)
+        shape.pack = 1;
+    return shape;
+}
+
+size_t brood__cells_len(const struct cells_shape *shape)
+{
+    return (size_t)shape->count * shape->stride;
+}
+
+void brood__cells_view(struct cells_view *view, struct cells *shared, char *first,
+                       const struct cells_shape *shape, struct roster *roster)
+{
+    uint32_t count = shape->count;
+
+    *view =
+        (struct cells_view){.shared = shared, .first = first, .shape = *shape, .roster = roster};
+    if ((count & (count - 1)) == 0)
+        view->mask = count - 1;
+}
+
+void brood__cells_init(const struct cells_view *view, uint64_t start)
+{
+    for (uint64_t t = start; t < start + view->shape.count; t++)
+        atomic_store_explicit(&cell_of(view, t)->word, make_word(t, EMPTY, 0, 0),
+                              memory_order_relaxed);
+    atomic_store_explicit(&view->shared->head, start, memory_order_relaxed);
+    atomic_store_explicit(&view->shared->tail, start, memory_order_relaxed);
+}
+
+/* ---- bells ---- */
+
+uint32_t brood__bell_arm(struct bell *bell)
+{
+    return atomic_fetch_or(&bell->word, 1) | 1;
+}
+
+void brood__bell_ring_slow(struct bell *bell, unsigned count)
+{
+    uint32_t word = atomic_load(&bell->word);
+
+    while ((word & 1) != 0)
+        if (atomic_compare_exchange_weak(&bell->word, &word, (word + 2) & ~(uint32_t)1)) {
+            brood__futex_wake(&bell->word, count);
+            return;
+        }
+}
+
+/* ---- repair ---- */
+
+static bool owner_dead(const struct cells_view *view, uint64_t word)
+{
+    return !brood__roster_alive(view->roster, tag_of(word));
+}
+
+/* A cell at TICKET whose owner may be dead: true if it was, and the cell is as it should be. */
+static bool repaired(const struct cells_view *view, struct cell *cell, uint64_t word,
+                     uint64_t ticket)
+{
+    uint64_t right;
+
+    if ((state_of(word) != WRITING && state_of(word) != READING) || !owner_dead(view, word))
+        return false;
+    if (state_of(word) == READING)
+        right = make_word(ticket, FULL, first_of(word), 0);
+    else if (BROOD_MUTANT == MUTANT_REPAIR_SAME_LAP)
+        right = make_word(ticket, EMPTY, 0, 0);
+    else
+        right = make_word(ticket + view->shape.count, EMPTY, 0, 0);
+    /* If it is another word now, somebody else has repaired it. */
+    (void)atomic_compare_exchange_strong(&cell->word, &word, right);
+    return true;
+}
+
+/* ---- put ---- */
+
+static int after_claim(const struct cells_view *view, const struct cell_claim *claim)
+{
+    if (!cells_closed(view))
+        return 0;
+    brood__cells_void(view, claim);
+    return BROOD_ECLOSED;
+}
+
+/* TICKET is free or not: 0 it is ours now, 1 it is somebody's, -EAGAIN the ring is full. */
+static int claim_ticket(const struct cells_view *view, uint64_t ticket, roster_tag me,
+                        struct cell_claim *claim)
+{
+    struct cell *cell = cell_of(view, ticket);
+    uint64_t word = atomic_load(&cell->word);
+    uint64_t mine = make_word(ticket, WRITING, 0, me);
+
+    for (;;) {
+        if (claimed(word, ticket))
+            return 1;
+        if (ahead(word, ticket) < 0) {
+            /* The last lap is still here. */
+            if (!repaired(view, cell, word, ticket - view->shape.count))
+                return -EAGAIN;
+            word = atomic_load(&cell->word);
+        } else if (atomic_compare_exchange_weak(&cell->word, &word, mine)) {
+            *claim = (struct cell_claim){.cell = cell, .ticket = ticket, .word = mine};
+            return 0;
+        }
+    }
+}
+
+int brood__cells_put(const struct cells_view *view, roster_tag me, struct cell_claim *claim)
+{
+    uint64_t start = atomic_load_explicit(&view->shared->tail, memory_order_relaxed);
+    uint64_t old = start;
+
+    if (cells_closed(view))
+        return BROOD_ECLOSED;
+    for (uint64_t t = start; t - start <= 2 * (uint64_t)view->shape.count; t++) {
+        int r = claim_ticket(view, t, me, claim);
+
+        if (r < 0)
+            return r;
+        if (r == 0) {
+            (void)atomic_compare_exchange_strong_explicit(
+                &view->shared->tail, &old, t + 1, memory_order_relaxed, memory_order_relaxed);
+            return after_claim(view, claim);
+        }
+    }
+    /* Others have filled the ring and emptied it meanwhile: look anew, later. */
+    return -EAGAIN;
+}
+
+/* By CAS, not by a store: the thread that claimed may have ended, and the cell have been repaired. */
+static bool pass_to(const struct cell_claim *claim, uint64_t word)
+{
+    uint64_t mine = claim->word;
+
+    return atomic_compare_exchange_strong(&claim->cell->word, &mine, word);
+}
+
+bool brood__cells_publish(const struct cells_view *view, const struct cell_claim *claim)
+{
+    if (!pass_to(claim, make_word(claim->ticket, FULL, 0, 0)))
+        return false;
+    bell_ring(&view->shared->filled);
+    return true;
+}
+
+/* The cell is for the next lap: room for a putter, progress for who joins, and perhaps the end for
+ * getters of a closed queue. */
+static bool recycle(const struct cells_view *view, const struct cell_claim *claim)
+{
+    if (!pass_to(claim, make_word(claim->ticket + view->shape.count, EMPTY, 0, 0)))
+        return false;
+    bell_ring(&view->shared->room);
+    bell_ring(&view->shared->done);
+    if (cells_closed(view))
+        bell_ring(&view->shared->filled);
+    return true;
+}
+
+void brood__cells_void(const struct cells_view *view, const struct cell_claim *claim)
+{
+    (void)recycle(view, claim);
+}
+
+struct cell_claim brood__cells_claimed(const struct cells_view *view, uint64_t ticket,
+                                       uint64_t word)
+{
+    return (struct cell_claim){
+        .cell = cell_of(view, ticket), .ticket = ticket, .word = word, .first = first_of(word)};
+}
+
+/* ---- get ---- */
+
+struct skipped {
+    struct cell *cell;
+    uint64_t word;
+};
+
+/* One walk along the ring. */
+struct walk {
+    uint64_t ticket;
+    bool leading; /* all before it is over: the head may follow */
+    bool pending; /* somebody is at a cell that was passed */
+    unsigned skipped_count;
+    struct skipped skipped[SKIPPED_MAX];
+};
+
+enum step { STEP_ON, STEP_AGAIN, STEP_TAKE, STEP_NOTHING, STEP_RESTART };
+
+static bool skipped_unchanged(const struct walk *walk)
+{
+    if (BROOD_MUTANT == MUTANT_NO_RECHECK)
+        return true;
+    for (unsigned i = 0; i < walk->skipped_count; i++)
+        if (atomic_load(&walk->skipped[i].cell->word) != walk->skipped[i].word)
+            return false;
+    return true;
+}
+
+static uint32_t load_items(const struct cell *cell)
+{
+    return atomic_load_explicit(&cell->items, memory_order_relaxed);
+}
+
+static enum step pass_writing(struct walk *walk, struct cell *cell, uint64_t word)
+{
+    walk->pending = true;
+    if (walk->skipped_count == SKIPPED_MAX)
+        return STEP_NOTHING;
+    walk->skipped[walk->skipped_count++] = (struct skipped){.cell = cell, .word = word};
+    walk->leading = false;
+    return STEP_ON;
+}
+
+/* Of a cell with several items the rest comes back in a moment, and before later ones. */
+static enum step pass_reading(const struct cells_view *view, struct walk *walk, struct cell *cell,
+                              uint64_t word, roster_tag me)
+{
+    walk->pending = true;
+    if (view->shape.pack > 1 && !held(word) && tag_of(word) != me &&
+        load_items(cell) > first_of(word) + 1)
+        return atomic_load(&cell->word) == word ? STEP_NOTHING : STEP_AGAIN;
+    walk->leading = BROOD_MUTANT == MUTANT_HEAD_OVER_READING && walk->leading;
+    return STEP_ON;
+}
+
+static enum step look_at(const struct cells_view *view, struct walk *walk, struct cell *cell,
+                         uint64_t word, roster_tag me)
+{
+    int32_t distance = ahead(word, walk->ticket);
+
+    if (distance > 0)
+        return STEP_ON;
+    if (distance < 0 || state_of(word) == EMPTY)
+        return STEP_NOTHING;
+    if (state_of(word) == FULL)
+        return skipped_unchanged(walk) ? STEP_TAKE : STEP_RESTART;
+    if (repaired(view, cell, word, walk->ticket))
+        return STEP_AGAIN;
+    return state_of(word) == WRITING ? pass_writing(walk, cell, word)
+                                     : pass_reading(view, walk, cell, word, me);
+}
+
+static void follow(const struct cells_view *view, const struct walk *walk)
+{
+    uint64_t head = walk->ticket;
+
+    if (walk->leading)
+        (void)atomic_compare_exchange_strong_explicit(&view->shared->head, &head, head + 1,
+                                                      memory_order_relaxed, memory_order_relaxed);
+}
+
+static bool take(struct cell *cell, uint64_t word, uint64_t ticket, uint64_t mine,
+                 struct cell_claim *claim)
+{
+    if (!atomic_compare_exchange_strong(&cell->word, &word, mine))
+        return false;
+    *claim =
+        (struct cell_claim){.cell = cell, .ticket = ticket, .word = mine, .first = first_of(mine)};
+    return true;
+}
+
+static void begin(const struct cells_view *view, struct walk *walk)
+{
+    walk->ticket = atomic_load_explicit(&view->shared->head, memory_order_relaxed);
+    walk->leading = true;
+    walk->pending = false;
+    walk->skipped_count = 0;
+}
+
+/* STEP_TAKE: CLAIM is set; STEP_NOTHING, STEP_RESTART. */
+static enum step walk_once(const struct cells_view *view, struct walk *walk, roster_tag me,
+                           uint64_t flags, struct cell_claim *claim)
+{
+    uint64_t start = walk->ticket;
+
+    while (walk->ticket - start <= view->shape.count) {
+        struct cell *cell = cell_of(view, walk->ticket);
+        uint64_t word = atomic_load(&cell->word);
+        enum step step = look_at(view, walk, cell, word, me);
+
+        if (step == STEP_TAKE) {
+            uint64_t mine = make_word(walk->ticket, READING, first_of(word), me) | flags;
+
+            if (take(cell, word, walk->ticket, mine, claim))
+                return STEP_TAKE;
+        } else if (step == STEP_ON) {
+            if (ahead(word, walk->ticket) > 0 || BROOD_MUTANT == MUTANT_HEAD_OVER_READING)
+                follow(view, walk);
+            walk->ticket++;
+        } else if (step != STEP_AGAIN) {
+            return step;
+        }
+    }
+    return STEP_NOTHING;
+}
+
+int brood__cells_get(const struct cells_view *view, roster_tag me, bool hold,
+                     struct cell_claim *claim, bool *out_pending)
+{
+    uint64_t flags = (uint64_t)hold << HELD_SHIFT;
+    struct walk walk;
+
+    for (unsigned i = 0; i < RESTARTS_MAX; i++) {
+        enum step step;
+
+        begin(view, &walk);
+        step = walk_once(view, &walk, me, flags, claim);
+        if (step == STEP_TAKE)
+            return 0;
+        if (step == STEP_NOTHING) {
+            *out_pending = walk.pending;
+            return -EAGAIN;
+        }
+    }
+    *out_pending = true;
+    return -EAGAIN;
+}
+
+bool brood__cells_finish(const struct cells_view *view, const struct cell_claim *claim,
+                         unsigned count)
+{
+    uint64_t head = claim->ticket;
+    unsigned items = view->shape.pack == 1 ? 1 : load_items(claim->cell);
+
+    if (claim->first + count < items && items <= view->shape.pack) {
+        if (!pass_to(claim, make_word(claim->ticket, FULL, claim->first + count, 0)))
+            return false;
+        bell_ring(&view->shared->filled);
+        return true;
+    }
+    if (!recycle(view, claim))
+        return false;
+    /* The head was there when we came, most of the time. */
+    (void)atomic_compare_exchange_strong_explicit(&view->shared->head, &head, head + 1,
+                                                  memory_order_relaxed, memory_order_relaxed);
+    return true;
+}
+
+/* ---- questions ---- */
+
+uint64_t brood__cells_end(const struct cells_view *view)
+{
+    uint64_t start = atomic_load_explicit(&view->shared->tail, memory_order_relaxed);
+    uint64_t t = start;
+
+    while (t - start <= view->shape.count && claimed(atomic_load(&cell_of(view, t)->word), t))
+        t++;
+    return t;
+}
+
+bool brood__cells_roomy(const struct cells_view *view)
+{
+    uint64_t end = brood__cells_end(view);
+    uint64_t word = atomic_load(&cell_of(view, end)->word);
+
+    return ahead(word, end) == 0 && state_of(word) == EMPTY;
+}
+
+bool brood__cells_passed_all(const struct cells_view *view, uint64_t ticket)
+{
+    uint64_t t = atomic_load_explicit(&view->shared->head, memory_order_relaxed);
+
+    for (; t < ticket; t++) {
+        struct cell *cell = cell_of(view, t);
+        uint64_t word = atomic_load(&cell->word);
+
+        if (ahead(word, t) <= 0 && state_of(word) != EMPTY &&
+            !(state_of(word) == WRITING && repaired(view, cell, word, t)))
+            return false;
+    }
+    return true;
+}
+
+bool brood__cells_passed(const struct cells_view *view, uint32_t low_ticket)
+{
+    uint64_t tail = atomic_load_explicit(&view->shared->tail, memory_order_relaxed);
+    /* What is not over is within a ring's length of the tail. */
+    uint32_t behind = ((uint32_t)tail - low_ticket) << (32 - TICKET_BITS);
+    uint64_t ticket = tail - (uint64_t)(int64_t)((int32_t)behind >> (32 - TICKET_BITS));
+    uint64_t word = atomic_load(&cell_of(view, ticket)->word);
+
+    return ahead(word, ticket) != 0 || state_of(word) == EMPTY;
+}
+
+uint64_t brood__cells_size(const struct cells_view *view)
+{
+    uint64_t start = atomic_load_explicit(&view->shared->head, memory_order_relaxed);
+    uint64_t size = 0;
+
+    for (uint64_t t = start; t - start < view->shape.count; t++) {
+        const struct cell *cell = cell_of(view, t);
+        uint64_t word = atomic_load(&cell->word);
+        uint32_t items = view->shape.pack == 1 ? 1 : load_items(cell);
+
+        if (!claimed(word, t))
+            break;
+        if (ahead(word, t) == 0 && state_of(word) == FULL && items > first_of(word))
+            size += items - first_of(word);
+    }
+    return size;
+}
+
+bool brood__cells_ready(const struct cells_view *view)
+{
+    uint64_t start = atomic_load_explicit(&view->shared->head, memory_order_relaxed);
+
+    for (uint64_t t = start; t - start < view->shape.count; t++) {
+        uint64_t word = atomic_load(&cell_of(view, t)->word);
+
+        if (!claimed(word, t))
+            return false;
+        if (ahead(word, t) == 0 && state_of(word) == FULL)
+            return true;
+    }
+    return false;
+}
+
+void brood__cells_close(const struct cells_view *view)
+{
+    atomic_store(&view->shared->closed, 1);
+    brood__bell_ring_slow(&view->shared->filled, INT32_MAX);
+    brood__bell_ring_slow(&view->shared->room, INT32_MAX);
+    brood__bell_ring_slow(&view->shared->done, INT32_MAX);
+}

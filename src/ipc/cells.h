@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The cells of a queue: a bounded ring, many producers, many consumers, and no lock.
+ *
+ *     EMPTY(t) --CAS--> WRITING(t, me) --store--> FULL(t) --CAS--> READING(t, me) --store--> EMPTY(t+N)
+ *                           |                        ^                  |
+ *                  me dead: anybody CAS              +--- me dead: anybody CAS
+ *                           v
+ *                       EMPTY(t+N)
+ *
+ * Tickets count the messages; ticket t has cell t mod N. The word of a cell is the truth, and names
+ * the owner while somebody works on it. Where the head and the tail are is only a hint.
+ *
+ * A cell may hold several items of a fixed size; then it goes from READING back to FULL with the next
+ * item as its first, until the last is gone.
+ *
+ * Works on plain memory; who sleeps where is in ipc/queue.c, but the bells are here.
+ */
+#ifndef BROOD_SRC_IPC_CELLS_H
+#define BROOD_SRC_IPC_CELLS_H
+
+#include "ipc/roster.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    CELLS_MAX = 1 << 20,
+    CELL_STRIDE_MIN = 128,
+    PACK_MAX = 62,
+    /* Live cells under somebody's pen that a consumer walks past. */
+    SKIPPED_MAX = 64
+};
+#define CELL_PLACED 0x80000000U
+
+struct cell {
+    _Atomic uint64_t word;  /* {ticket:27 | held:1 | state:2 | first:6 | tag:28} */
+    _Atomic uint32_t len;   /* bytes of the message, or of one item; relaxed: see .word */
+    _Atomic uint32_t items; /* at least 1; CELL_PLACED: the data are the offset of a block */
+    char data[];            /* .room bytes */
+};
+
+/*
+ * Something to be told of, and those who sleep until then: {seq:31 | somebody sleeps:1}.
+ *
+ *     sleeper:  v = bell_arm(b); looks again; sleeps while the word is v
+ *     other:    makes the news visible; bell_ring(b)
+ *
+ * The flag is cleared by the ring, so whoever slept and got something arms it again for the others,
+ * and looks whether there is more.
+ */
+struct bell {
+    _Alignas(64) _Atomic uint32_t word;
+};
+
+struct cells {
+    _Atomic uint32_t closed;
+    _Alignas(64) _Atomic uint64_t tail; /* hints: no ticket before it can be claimed (got) */
+    _Alignas(64) _Atomic uint64_t head;
+    struct bell filled, room, done;
+};
+
+/* Fixed when made. What is shared is checked against it when opened. */
+struct cells_shape {
+    uint32_t count;
+    uint32_t stride; /* bytes from cell to cell */
+    uint32_t room;   /* bytes of a message in place */
+    uint32_t pack;   /* items of a cell, at most */
+};
+
+/* Of this process: no pointer here is shared. */
+struct cells_view {
+    struct cells *shared;
+    char *first;
+    struct cells_shape shape;
+    uint32_t mask; /* count - 1 if that is a power of two, else 0 */
+    struct roster *roster;
+};
+
+/* A cell that is WRITING or READING by the caller. */
+struct cell_claim {
+    struct cell *cell;
+    uint64_t ticket;
+    uint64_t word; /* as it is while we have it */
+    unsigned first;
+};
+
+/* The shape for messages of any size (0), or of ITEM_SIZE that packs small ones. */
+struct cells_shape brood__cells_shape(uint32_t count, size_t item_size);
+size_t brood__cells_len(const struct cells_shape *shape); /* of the cells, without struct cells */
+void brood__cells_view(struct cells_view *view, struct cells *shared, char *first,
+                       const struct cells_shape *shape, struct roster *roster);
+/* Over zeroed memory. START: the first ticket. */
+void brood__cells_init(const struct cells_view *view, uint64_t start);
+
+/* 0: CLAIM is WRITING; -EAGAIN: full; BROOD_ECLOSED. */
+int brood__cells_put(const struct cells_view *view, roster_tag me, struct cell_claim *claim);
+/* After .len and .items are set and the data written. False: the claim is no longer the caller's; it
+ * was made by a thread that ended, and has been repaired. */
+bool brood__cells_publish(const struct cells_view *view, const struct cell_claim *claim);
+/* A claim that will hold no message. */
+void brood__cells_void(const struct cells_view *view, const struct cell_claim *claim);
+
+/* 0: CLAIM is READING; -EAGAIN: nothing to get, and *OUT_PENDING says whether something may still
+ * come from those who are at a cell. HELD: for long, others may overtake. */
+int brood__cells_get(const struct cells_view *view, roster_tag me, bool held,
+                     struct cell_claim *claim, bool *out_pending);
+/* COUNT items of the claim are gone: the rest is FULL again, or the cell is for the next lap. With
+ * COUNT 0 the message goes back. False: as for publish. */
+bool brood__cells_finish(const struct cells_view *view, const struct cell_claim *claim,
+                         unsigned count);
+/* The claim that WORD was when it was made, at TICKET. */
+struct cell_claim brood__cells_claimed(const struct cells_view *view, uint64_t ticket,
+                                       uint64_t word);
+
+/* The first ticket that nobody has claimed, for the moment. */
+uint64_t brood__cells_end(const struct cells_view *view);
+/* Whether nothing before TICKET is in the ring or at somebody's. */
+bool brood__cells_passed_all(const struct cells_view *view, uint64_t ticket);
+/* Whether the ticket with these low bits is over. */
+bool brood__cells_passed(const struct cells_view *view, uint32_t low_ticket);
+uint32_t brood__cell_low_ticket(uint64_t ticket);
+/* Items that nobody has taken. */
+uint64_t brood__cells_size(const struct cells_view *view);
+/* Whether a get would find something now. */
+bool brood__cells_ready(const struct cells_view *view);
+/* Whether a put would find room. */
+bool brood__cells_roomy(const struct cells_view *view);
+void brood__cells_close(const struct cells_view *view);
+
+static inline bool cells_closed(const struct cells_view *view)
+{
+    return atomic_load(&view->shared->closed) != 0;
+}
+
+uint32_t brood__bell_arm(struct bell *bell);
+void brood__bell_ring_slow(struct bell *bell, unsigned count);
+/* The news are stored sequentially consistent before, and so is the sleeper's flag before its second
+ * look: either we see the flag, or it sees the news. */
+static inline void bell_ring(struct bell *bell)
+{
+    if ((atomic_load(&bell->word) & 1) != 0)
+        brood__bell_ring_slow(bell, 1);
+}
+
+#endif

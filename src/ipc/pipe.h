@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of brood_pipe share. */
+#ifndef BROOD_SRC_IPC_PIPE_H
+#define BROOD_SRC_IPC_PIPE_H
+
+#include "base/handle.h"
+#include "sys/self.h"
+
+#include <brood/pipe.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The user's descriptors in a message; bytes of a message that is not sent as an object; room for a
+ * packet of it and a byte more, by which a packet that is too long gives itself away. */
+enum { PIPE_FDS_MAX = 64, PIPE_INLINE_MAX = 65536 - 8, PIPE_BUFFER_LEN = 65536 + 1 };
+
+/* A message that has come out of the kernel. */
+struct packet {
+    const char *data; /* in the end's buffer; NULL: in the object */
+    size_t len;
+    int object; /* or -1 */
+    unsigned fd_count;
+    int fds[PIPE_FDS_MAX];
+};
+
+struct brood_pipe {
+    void *stable_link;
+    uint64_t magic;
+    int fd;
+    bool sends, receives, stream;
+    struct own_lock lock; /* guards what follows: one thread at a time receives */
+    char *buffer;         /* of messages: one as it came */
+    struct packet packet; /* received and not yet got */
+    uint64_t packet_self; /* the process that received it; 0: there is none */
+    int event;            /* readable while there is a packet, or -1 */
+    int poller;           /* of the socket and the event, or -1 */
+    uint64_t poller_self; /* the process that made both */
+};
+HANDLE_BEGINS(struct brood_pipe);
+
+void brood__pipe_lock(struct brood_pipe *pipe);
+void brood__pipe_unlock(struct brood_pipe *pipe);
+/* Whether a message waits that this process has received. Locked. */
+bool brood__pipe_has_packet(const struct brood_pipe *pipe);
+/* There is one from now on, or no more. Locked. */
+void brood__pipe_keep_packet(struct brood_pipe *pipe);
+void brood__pipe_forget_packet(struct brood_pipe *pipe);
+/* The socket of an end that can receive; *OUT_READY: a message waits in the handle. -EINVAL,
+ * BROOD_EHANDLE. */
+int brood__pipe_socket(struct brood_pipe *pipe, bool *out_ready);
+/* Until one of EVENTS is there. *DEADLINE is made of TIMEOUT_MS by the first call, and 0 before. 0,
+ * -ETIMEDOUT or an error. */
+int brood__pipe_await(const struct brood_pipe *pipe, short events, int64_t timeout_ms,
+                      int64_t *deadline);
+
+#endif

@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Messages through the ends of a pipe.
+ *
+ *     small    [ head | bytes ]                      one packet of a SEQPACKET socket
+ *     large    [ head | length ] + memory object     the object sealed: nobody changes it any more
+ *
+ * The user's descriptors travel behind the object's. The socket keeps packets whole and in order,
+ * so a sender killed at any instruction has sent all of a message or nothing, and the objects of
+ * messages that are never received go with the socket. A receiver that is killed takes along the
+ * message that it was getting, as it does one that it had got.
+ *
+ * The other end may be anybody's: each packet is checked, and a wrong one is dropped (-EPROTO) with
+ * all that came along. An object counts only if it is sealed against writing and cutting and has all
+ * its pages; else its owner could make us fault, or change what we have checked.
+ *
+ * The kernel drops descriptors that a receiver has no room for and delivers the bytes. The head says
+ * how many there were; if some are missing, or the object is, the message is lost and get returns
+ * -EMFILE. All other errors leave the message in the handle (see pipe.c).
+ */
+#include "ipc/message.h"
+#include "ipc/pipe.h"
+
+#include "base/memory.h"
+#include "sys/kernel.h"
+#include "sys/sockets.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+enum { HEAD_MAGIC = 0xb42d, KIND_INLINE = 1, KIND_OBJECT = 2, COPIED_MAX = 1024 };
+
+struct head {
+    uint16_t magic;
+    uint8_t kind;
+    uint8_t fd_count; /* of the user */
+    uint32_t zero;
+};
+_Static_assert(sizeof(struct head) == 8 && PIPE_INLINE_MAX + 8 == 65536,
+               "packets have at most 64 KiB");
+
+static int check(const struct brood_pipe *pipe, bool to_send)
+{
+    if (pipe == NULL || pipe->magic != PIPE_MAGIC)
+        return BROOD_EHANDLE;
+    return pipe->stream || !(to_send ? pipe->sends : pipe->receives) ? -EINVAL : 0;
+}
+
+/* ---- sending ---- */
+
+/* A message as its sender gave it. */
+struct letter {
+    const void *data;
+    size_t len;
+    const int *fds;
+    unsigned fd_count;
+    int object; /* or -1: inline */
+};
+
+/* Copying a few bytes is cheaper than a call with two parts. */
+static int64_t send_copied(const struct brood_pipe *pipe, const struct letter *letter)
+{
+    const struct head head = {.magic = HEAD_MAGIC, .kind = KIND_INLINE};
+    char packet[sizeof head + COPIED_MAX];
+
+    memcpy(packet, &head, sizeof head);
+    if (letter->len > 0)
+        memcpy(packet + sizeof head, letter->data, letter->len);
+    return brood__socket_send(pipe->fd, packet, sizeof head + letter->len);
+}
+
+static int64_t send_inline(const struct brood_pipe *pipe, const struct letter *letter)
+{
+    struct head head = {
+        .magic = HEAD_MAGIC, .kind = KIND_INLINE, .fd_count = (uint8_t)letter->fd_count};
+    const struct iovec parts[] = {
+        {.iov_base = &head, .iov_len = sizeof head},
+        {.iov_base = (void *)(uintptr_t)letter->data, .iov_len = letter->len}};
+
+    return brood__socket_send_parts(pipe->fd, parts, 2, letter->fds, letter->fd_count);
+}
+
+static int64_t send_object(const struct brood_pipe *pipe, const struct letter *letter)
+{
+    struct head head = {
+        .magic = HEAD_MAGIC, .kind = KIND_OBJECT, .fd_count = (uint8_t)letter->fd_count};
+    uint64_t len = letter->len;
+    const struct iovec parts[] = {{.iov_base = &head, .iov_len = sizeof head},
+                                  {.iov_base = &len, .iov_len = sizeof len}};
+    int fds[1 + PIPE_FDS_MAX];
+
+    fds[0] = letter->object;
+    if (letter->fd_count > 0)
+        memcpy(fds + 1, letter->fds, sizeof *fds * letter->fd_count);
+    return brood__socket_send_parts(pipe->fd, parts, 2, fds, 1 + letter->fd_count);
+}
+
+/* What does not go inline, because it is long or the socket has little room, becomes an object. */
+static int64_t send_letter(const struct brood_pipe *pipe, struct letter *letter)
+{
+    int64_t r = -EMSGSIZE;
+
+    if (letter->object < 0 && letter->fd_count == 0 && letter->len <= COPIED_MAX)
+        r = send_copied(pipe, letter);
+    else if (letter->object < 0 && letter->len <= PIPE_INLINE_MAX)
+        r = send_inline(pipe, letter);
+    if (r == -EMSGSIZE && letter->object < 0 && letter->len > 0) {
+        letter->object = brood__memory_sealed("brood-message", letter->data, letter->len);
+        if (letter->object < 0)
+            return letter->object;
+    }
+    if (letter->object >= 0)
+        r = send_object(pipe, letter);
+    return r == -ENOBUFS ? -ENOMEM : r;
+}
+
+static int put(const struct brood_pipe *pipe, struct letter *letter, int64_t timeout_ms)
+{
+    int64_t deadline = 0;
+    bool late = false;
+
+    for (;;) {
+        int64_t r = send_letter(pipe, letter);
+
+        if (r != -EAGAIN)
+            return r < 0 ? (int)r : 0;
+        if (late)
+            return -ETIMEDOUT;
+        r = brood__pipe_await(pipe, POLLOUT, timeout_ms, &deadline);
+        late = r == -ETIMEDOUT && timeout_ms != 0;
+        if (r < 0 && !late)
+            return (int)r;
+    }
+}
+
+int brood_pipe_put_fds(brood_pipe *pipe, const void *data, size_t len, const int *fds,
+                       unsigned fd_count, int64_t timeout_ms)
+{
+    struct letter letter = {
+        .data = data, .len = len, .fds = fds, .fd_count = fd_count, .object = -1};
+    int r = check(pipe, true);
+
+    if (r < 0)
+        return r;
+    if ((data == NULL && len > 0) || (fds == NULL && fd_count > 0) || fd_count > PIPE_FDS_MAX)
+        return -EINVAL;
+    r = put(pipe, &letter, timeout_ms);
+    brood__fd_close(letter.object);
+    return r;
+}
+
+int brood_pipe_put(brood_pipe *pipe, const void *data, size_t len, int64_t timeout_ms)
+{
+    return brood_pipe_put_fds(pipe, data, len, NULL, 0, timeout_ms);
+}
+
+/* ---- receiving ---- */
+
+static void close_each(const int *fds, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        brood__fd_close(fds[i]);
+}
+
+/* What LEN bytes of a packet with COUNT descriptors are: 0 and the packet, which has them now; else
+ * they are still the caller's. */
+static int read_packet(const char *bytes, size_t len, const int *fds, unsigned count,
+                       struct packet *out)
+{
+    struct head head;
+    uint64_t object_len = 0;
+    unsigned expected;
+
+    if (len < sizeof head || len > sizeof head + PIPE_INLINE_MAX)
+        return -EPROTO;
+    memcpy(&head, bytes, sizeof head);
+    if (head.magic != HEAD_MAGIC || head.zero != 0 || head.fd_count > PIPE_FDS_MAX ||
+        (head.kind != KIND_INLINE && head.kind != KIND_OBJECT))
+        return -EPROTO;
+    expected = head.fd_count + (head.kind == KIND_OBJECT ? 1U : 0U);
+    if (head.kind == KIND_OBJECT && len != sizeof head + sizeof object_len)
+        return -EPROTO;
+    if (count != expected)
+        return count < expected ? -EMFILE : -EPROTO;
+    out->data = bytes + sizeof head;
+    out->len = len - sizeof head;
+    out->object = -1;
+    if (head.kind == KIND_OBJECT) {
+        memcpy(&object_len, bytes + sizeof head, sizeof object_len);
+        if (object_len == 0 || object_len > SIZE_MAX ||
+            brood__memory_sealed_check(fds[0], object_len) < 0)
+            return -EPROTO;
+        out->data = NULL;
+        out->len = object_len;
+        out->object = fds[0];
+    }
+    out->fd_count = head.fd_count;
+    memcpy(out->fds, fds + (count - head.fd_count), sizeof *fds * head.fd_count);
+    return 0;
+}
+
+/* A packet of no bytes, which no end sends, looks like the end of the pipe. */
+static int judge_nothing(const struct brood_pipe *pipe)
+{
+    return brood__socket_at_end(pipe->fd) && brood__socket_pending(pipe->fd) <= 0 ? 0 : -EPROTO;
+}
+
+/* Locked. 1 and the next message, in pipe->packet; 0 at the end; -EAGAIN. */
+static int receive(struct brood_pipe *pipe)
+{
+    struct iovec part = {.iov_base = pipe->buffer, .iov_len = PIPE_BUFFER_LEN};
+    int fds[SOCKET_FDS_MAX];
+    unsigned count = SOCKET_FDS_MAX;
+    int64_t len;
+    int r;
+
+    if (brood__pipe_has_packet(pipe))
+        return 1;
+    len = brood__socket_receive_parts(pipe->fd, &part, 1, fds, &count, false);
+    if (len < 0)
+        return (int)len;
+    if (len == 0 && count == 0)
+        return judge_nothing(pipe);
+    r = read_packet(pipe->buffer, (size_t)len, fds, count, &pipe->packet);
+    if (r < 0) {
+        close_each(fds, count);
+        return r;
+    }
+    return 1;
+}
+
+/* Where a message goes. */
+struct target {
+    void *data; /* SIZE bytes there */
+    size_t size;
+    size_t *out_len;
+    brood_message *message; /* or this */
+    int *fds;
+    unsigned *inout_count;
+};
+
+static int read_object(int object, char *data, size_t len)
+{
+    size_t done = 0;
+
+    while (done < len) {
+        int64_t r = brood__fd_read_at(object, data + done, len - done, done);
+
+        if (r <= 0)
+            return r < 0 ? (int)r : -EIO;
+        done += (size_t)r;
+    }
+    return 0;
+}
+
+static int copy_out(const struct packet *packet, const struct target *target)
+{
+    int r = 0;
+
+    if (packet->len > target->size)
+        return -EMSGSIZE;
+    if (packet->object >= 0)
+        r = read_object(packet->object, target->data, packet->len);
+    else if (packet->len > 0)
+        memcpy(target->data, packet->data, packet->len);
+    if (r == 0 && target->out_len != NULL)
+        *target->out_len = packet->len;
+    return r;
+}
+
+/* reserved[1]: the length of the mapping, or 0: data is of the allocator. */
+static void pipe_message_done(brood_message *message)
+{
+    if (message->reserved[1] != 0)
+        brood__memory_unmap(message->data, message->reserved[1]);
+    else
+        brood__free(message->data);
+}
+
+static const struct message_kind kind = {.done = pipe_message_done, .give_back = pipe_message_done};
+
+static int make_message(const struct packet *packet, brood_message *out_message)
+{
+    brood_message message = {.len = packet->len, .reserved = {(uintptr_t)&kind, 0, 0, 0}};
+
+    if (packet->object >= 0) {
+        int r = brood__memory_map_copy(&message.data, packet->object, packet->len);
+
+        if (r < 0)
+            return r;
+        message.reserved[1] = packet->len;
+    } else {
+        message.data = brood__alloc(packet->len);
+        if (message.data == NULL)
+            return -ENOMEM;
+        memcpy(message.data, packet->data, packet->len);
+    }
+    *out_message = message;
+    return 0;
+}
+
+static void hand_over_fds(const struct packet *packet, const struct target *target)
+{
+    unsigned room = target->fds == NULL ? 0 : *target->inout_count;
+    unsigned count = packet->fd_count < room ? packet->fd_count : room;
+
+    if (count > 0)
+        memcpy(target->fds, packet->fds, sizeof *packet->fds * count);
+    close_each(packet->fds + count, packet->fd_count - count);
+    if (target->fds != NULL)
+        *target->inout_count = count;
+    brood__fd_close(packet->object);
+}
+
+/* Locked. As get: without waiting. */
+static int try_get(struct brood_pipe *pipe, const struct target *target)
+{
+    bool kept = brood__pipe_has_packet(pipe);
+    int r = receive(pipe);
+
+    if (r <= 0)
+        return r;
+    r = target->message != NULL ? make_message(&pipe->packet, target->message)
+                                : copy_out(&pipe->packet, target);
+    if (r < 0) {
+        if (!kept)
+            brood__pipe_keep_packet(pipe);
+        return r;
+    }
+    hand_over_fds(&pipe->packet, target);
+    if (kept)
+        brood__pipe_forget_packet(pipe);
+    return 1;
+}
+
+static int get(struct brood_pipe *pipe, const struct target *target, int64_t timeout_ms)
+{
+    int64_t deadline = 0;
+    int r;
+
+    for (;;) {
+        brood__pipe_lock(pipe);
+        r = try_get(pipe, target);
+        brood__pipe_unlock(pipe);
+        if (r != -EAGAIN)
+            return r;
+        r = brood__pipe_await(pipe, POLLIN, timeout_ms, &deadline);
+        if (r < 0)
+            return r;
+    }
+}
+
+int brood_pipe_get(brood_pipe *pipe, void *data, size_t size, size_t *out_len, int64_t timeout_ms)
+{
+    const struct target target = {.data = data, .size = size, .out_len = out_len};
+    int r = check(pipe, false);
+
+    if (r < 0)
+        return r;
+    if (data == NULL && size > 0)
+        return -EINVAL;
+    return get(pipe, &target, timeout_ms);
+}
+
+int brood_pipe_take(brood_pipe *pipe, int64_t timeout_ms, brood_message *out_message)
+{
+    const struct target target = {.message = out_message};
+    int r = check(pipe, false);
+
+    if (r < 0)
+        return r;
+    return out_message == NULL ? -EINVAL : get(pipe, &target, timeout_ms);
+}
+
+int brood_pipe_take_fds(brood_pipe *pipe, int64_t timeout_ms, brood_message *out_message, int *fds,
+                        unsigned *inout_count)
+{
+    const struct target target = {.message = out_message, .fds = fds, .inout_count = inout_count};
+    int r = check(pipe, false);
+
+    if (r < 0)
+        return r;
+    if (out_message == NULL || inout_count == NULL || (fds == NULL && *inout_count > 0))
+        return -EINVAL;
+    r = get(pipe, &target, timeout_ms);
+    if (r == 0 || (r == 1 && fds == NULL))
+        *inout_count = 0;
+    return r;
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A queue as this process has it, and the waiting of those who put and get.
+ *
+ *     root block of the region:  [ struct queue_shared | cells ............ ]
+ *     other blocks:              messages that do not fit in a cell, LINKED to their ticket
+ */
+#ifndef BROOD_SRC_IPC_QUEUE_H
+#define BROOD_SRC_IPC_QUEUE_H
+
+#include "base/handle.h"
+#include "ipc/cells.h"
+#include "ipc/member.h"
+#include "ipc/region.h"
+
+#include <brood/queue.h>
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct watch;
+
+struct queue_shared {
+    uint32_t magic;
+    struct cells_shape shape;
+    uint64_t item_size;
+    uint32_t report_deaths;
+    struct bell memory; /* rung when a block is free again */
+    struct cells cells;
+};
+
+struct brood_queue {
+    void *link; /* of sys/stable.h */
+    _Atomic uint64_t magic;
+    struct region *region;
+    struct queue_shared *shared;
+    struct cells_view cells;
+    size_t item_size;
+    bool report_deaths;
+    unsigned spins;
+    _Atomic uint32_t deaths_told;
+    _Atomic(struct watch *) watch;
+    _Atomic uint64_t watch_self; /* the process whose thread it is */
+};
+HANDLE_BEGINS(struct brood_queue);
+
+/* 0 and the calling thread's membership, or BROOD_EHANDLE, -EAGAIN, -ENOMEM. */
+int brood__queue_enter(const brood_queue *queue, const struct member **out_member);
+
+/* A cell to write, in WRITING: 0, or -ETIMEDOUT, BROOD_ECLOSED, BROOD_EPEER. */
+int brood__queue_claim(brood_queue *queue, const struct member *member, int64_t deadline,
+                       struct cell_claim *claim);
+/* A cell to read: 1, 0 at the end, or -ETIMEDOUT, BROOD_EPEER. HELD as for brood__cells_get(). */
+int brood__queue_fetch(brood_queue *queue, const struct member *member, bool hold, int64_t deadline,
+                       struct cell_claim *claim);
+/* A block for a large message: 0 and its offset, or -ETIMEDOUT, BROOD_ECLOSED, -EMSGSIZE, -ENOMEM. */
+int brood__queue_block(brood_queue *queue, const struct member *member, size_t len,
+                       int64_t deadline, uint64_t *out_offset);
+/* Sleeps on BELL, armed as WORD at MOMENT, if nobody died that the caller is to be told of. */
+int brood__queue_sleep(brood_queue *queue, const struct member *member, struct bell *bell,
+                       uint32_t word, uint32_t moment, int64_t deadline);
+
+/* The message in a claimed cell: 0, and where it is and how long; BROOD_EABI. *OUT_BLOCK is its
+ * block, or 0. */
+int brood__queue_locate(const brood_queue *queue, const struct cell_claim *claim, char **out_data,
+                        size_t *out_len, uint64_t *out_block);
+/* After the ticket is over: its block is free. */
+void brood__queue_unblock(brood_queue *queue, const struct cell_claim *claim, uint64_t block);
+/* Something was taken, or there was nothing to: the descriptor follows. */
+void brood__queue_looked(brood_queue *queue);
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The descriptor of a queue: a watch (ipc/watch.h) that waits as a getter does, and takes nothing.
+ *
+ * A ring of the bell is for one sleeper. The watch is no getter, so it passes each ring on.
+ *
+ * In a forked child the parent's watch is only memory and a descriptor of the parent's: whoever asks
+ * there gets a new one.
+ */
+#include "ipc/queue.h"
+#include "ipc/watch.h"
+
+#include "base/clock.h"
+#include "sys/self.h"
+
+#include <errno.h>
+
+static bool queue_ready(void *object)
+{
+    const brood_queue *queue = object;
+
+    return brood__cells_ready(&queue->cells) || cells_closed(&queue->cells);
+}
+
+static void queue_wait(void *object, int64_t deadline)
+{
+    brood_queue *queue = object;
+    struct bell *filled = &queue->cells.shared->filled;
+    const struct member *member;
+    uint32_t moment, word;
+
+    if (brood__member(queue->shared, &member) < 0)
+        return;
+    moment = brood__roster_moment(member->roster);
+    word = brood__bell_arm(filled);
+    if (!queue_ready(queue))
+        (void)brood__roster_sleep(member->roster, member->tag, &filled->word, word, moment,
+                                  deadline);
+    (void)brood__bell_arm(filled);
+    bell_ring(filled);
+}
+
+static void queue_wake(void *object)
+{
+    brood_queue *queue = object;
+    struct bell *filled = &queue->cells.shared->filled;
+
+    (void)brood__bell_arm(filled);
+    brood__bell_ring_slow(filled, INT32_MAX);
+}
+
+static const struct watch_calls calls = {queue_wait, queue_ready, queue_wake};
+static struct own_lock watches_lock = OWN_LOCK;
+
+static void renew_nothing(void)
+{
+}
+
+static int make_watch(brood_queue *queue)
+{
+    struct watch *watch = atomic_load(&queue->watch);
+    struct watch *fresh;
+    int r;
+
+    if (watch != NULL && atomic_load(&queue->watch_self) == brood__self())
+        return 0;
+    r = brood__watch_new(&fresh, &calls, queue);
+    if (r < 0)
+        return r;
+    if (watch != NULL)
+        brood__watch_free(watch);
+    atomic_store(&queue->watch_self, brood__self());
+    atomic_store(&queue->watch, fresh);
+    return 0;
+}
+
+int brood_queue_fd(brood_queue *queue)
+{
+    const struct member *member;
+    int r = brood__queue_enter(queue, &member);
+
+    if (r < 0)
+        return r;
+    brood__own_lock(&watches_lock, renew_nothing);
+    r = make_watch(queue);
+    if (r == 0)
+        r = brood__watch_fd(atomic_load(&queue->watch));
+    brood__own_unlock(&watches_lock);
+    return r;
+}
+
+void brood__queue_looked(brood_queue *queue)
+{
+    struct watch *watch = atomic_load_explicit(&queue->watch, memory_order_acquire);
+
+    if (watch != NULL && atomic_load(&queue->watch_self) == brood__self())
+        brood__watch_again(watch);
+}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Messages in place: reserve and send, take and done.
+ *
+ *     reserve --> WRITING ---- send ----> FULL            take --> READING, held ---- done ----> over
+ *                    |                                                 |
+ *                    +------- done, return --> over                    +---- return, death ----> FULL
+ *
+ * The message of the user says which cell it has: ticket and word. The word names this thread; should
+ * the thread end before the message is done, the cell is repaired like that of any dead one, and the
+ * message is an empty shell: its CAS fails, and nothing happens.
+ *
+ * A death while it is reserved: the cell goes to the next lap, the block (LINKED to it) is free.
+ */
+#include "ipc/message.h"
+#include "ipc/queue.h"
+
+#include "base/clock.h"
+#include "ipc/block.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void reserved_done(brood_message *message);
+static void taken_done(brood_message *message);
+static void taken_return(brood_message *message);
+
+static const struct message_kind reserved_kind = {reserved_done, reserved_done};
+static const struct message_kind taken_kind = {taken_done, taken_return};
+
+static void set_message(brood_message *message, const struct message_kind *kind, brood_queue *queue,
+                        const struct cell_claim *claim)
+{
+    message->reserved[0] = (uintptr_t)kind;
+    message->reserved[1] = (uintptr_t)queue;
+    message->reserved[2] = claim->ticket;
+    message->reserved[3] = claim->word;
+}
+
+static brood_queue *queue_of(const brood_message *message)
+{
+    return (brood_queue *)(uintptr_t)message->reserved[1];
+}
+
+static struct cell_claim claim_of(const brood_message *message)
+{
+    return brood__cells_claimed(&queue_of(message)->cells, message->reserved[2],
+                                message->reserved[3]);
+}
+
+/* Its block, if the handle still lives. */
+static uint64_t block_of(brood_queue *queue, const struct cell_claim *claim)
+{
+    uint64_t block;
+    size_t len;
+    char *data;
+
+    if (atomic_load(&claim->cell->word) != claim->word ||
+        brood__queue_locate(queue, claim, &data, &len, &block) < 0)
+        return 0;
+    return block;
+}
+
+/* ---- reserve and send ---- */
+
+static int place(brood_queue *queue, const struct member *member, struct cell_claim *claim,
+                 size_t len, int64_t deadline)
+{
+    uint64_t block = 0;
+    bool placed = len > queue->cells.shape.room;
+    int r = 0;
+
+    if (placed)
+        r = brood__queue_block(queue, member, len, deadline, &block);
+    if (r < 0)
+        return r;
+    r = brood__queue_claim(queue, member, deadline, claim);
+    if (r < 0) {
+        if (placed)
+            (void)brood__block_give(queue->region, block);
+        return r;
+    }
+    atomic_store_explicit(&claim->cell->len, (uint32_t)len, memory_order_relaxed);
+    atomic_store_explicit(&claim->cell->items, placed ? 1 | CELL_PLACED : 1, memory_order_relaxed);
+    if (placed) {
+        memcpy(claim->cell->data, &block, sizeof block);
+        brood__block_link(queue->region, block, queue->region->root,
+                          brood__cell_low_ticket(claim->ticket));
+    }
+    return 0;
+}
+
+int brood_queue_reserve(brood_queue *queue, size_t len, int64_t timeout_ms,
+                        brood_message *out_message)
+{
+    struct cell_claim claim;
+    const struct member *member;
+    uint64_t block;
+    int r = brood__queue_enter(queue, &member);
+
+    if (r == 0 && out_message == NULL)
+        r = -EINVAL;
+    if (r == 0 && ((queue->item_size != 0 && len != queue->item_size) || len > UINT32_MAX))
+        r = -EMSGSIZE;
+    if (r == 0)
+        r = place(queue, member, &claim, len, deadline_in(timeout_ms));
+    if (r < 0)
+        return r;
+    memset(out_message, 0, sizeof *out_message);
+    set_message(out_message, &reserved_kind, queue, &claim);
+    return brood__queue_locate(queue, &claim, (char **)&out_message->data, &out_message->len,
+                               &block);
+}
+
+int brood_queue_send(brood_queue *queue, brood_message *message)
+{
+    struct cell_claim claim;
+    const struct member *member;
+    uint32_t len;
+    int r = brood__queue_enter(queue, &member);
+
+    if (r < 0)
+        return r;
+    if (message == NULL || message->reserved[0] != (uintptr_t)&reserved_kind ||
+        queue_of(message) != queue)
+        return -EINVAL;
+    claim = claim_of(message);
+    len = atomic_load_explicit(&claim.cell->len, memory_order_relaxed);
+    if (message->len > len || (queue->item_size != 0 && message->len != len))
+        return -EMSGSIZE;
+    if (cells_closed(&queue->cells)) {
+        brood_message_done(message);
+        return BROOD_ECLOSED;
+    }
+    atomic_store_explicit(&claim.cell->len, (uint32_t)message->len, memory_order_relaxed);
+    r = brood__cells_publish(&queue->cells, &claim) ? 0 : -EOWNERDEAD;
+    memset(message, 0, sizeof *message);
+    return r;
+}
+
+static void reserved_done(brood_message *message)
+{
+    brood_queue *queue = queue_of(message);
+    struct cell_claim claim = claim_of(message);
+    uint64_t block = block_of(queue, &claim);
+
+    brood__cells_void(&queue->cells, &claim);
+    brood__queue_unblock(queue, &claim, block);
+}
+
+/* ---- take and done ---- */
+
+int brood_queue_take(brood_queue *queue, int64_t timeout_ms, brood_message *out_message)
+{
+    struct cell_claim claim;
+    const struct member *member;
+    uint64_t block;
+    int r = brood__queue_enter(queue, &member);
+
+    if (r == 0 && out_message == NULL)
+        r = -EINVAL;
+    if (r < 0)
+        return r;
+    r = brood__queue_fetch(queue, member, true, deadline_in(timeout_ms), &claim);
+    brood__queue_looked(queue);
+    if (r != 1)
+        return r;
+    memset(out_message, 0, sizeof *out_message);
+    set_message(out_message, &taken_kind, queue, &claim);
+    r = brood__queue_locate(queue, &claim, (char **)&out_message->data, &out_message->len, &block);
+    if (r == 0)
+        return 1;
+    brood_message_return(out_message);
+    return r;
+}
+
+static void taken_done(brood_message *message)
+{
+    brood_queue *queue = queue_of(message);
+    struct cell_claim claim = claim_of(message);
+    uint64_t block = block_of(queue, &claim);
+
+    if (brood__cells_finish(&queue->cells, &claim, 1))
+        brood__queue_unblock(queue, &claim, block);
+}
+
+static void taken_return(brood_message *message)
+{
+    struct cell_claim claim = claim_of(message);
+
+    (void)brood__cells_finish(&queue_of(message)->cells, &claim, 0);
+}

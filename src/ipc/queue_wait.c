@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Waiting at a queue: for a message, for room, for memory, for everything to be done.
+ *
+ *     look; look for some microseconds more; then
+ *     forever:  arm the bell; look; sleep until it rings, somebody dies or joins, or time is over
+ *
+ * Whoever slept and then got what it wanted took a ring that was for one. It arms the bell again for
+ * those who still sleep, and rings it if there is more already: a burst wakes all, one after the
+ * other, and a ring that a dead sleeper took with it is made good by its death (ipc/roster.h).
+ *
+ * Time is looked at last, so that what came in time is taken: who gives up has looked after its
+ * deadline, and took no ring with it that another would need. (A ring that arrived between that look
+ * and now woke us from nothing: we did not sleep any more.)
+ *
+ * A death leaves nothing here; what the dead were waiting for they do not have.
+ */
+#include "ipc/queue.h"
+
+#include "base/clock.h"
+#include "ipc/block.h"
+#include "ipc/spin.h"
+#include "sys/kernel.h"
+
+#include <errno.h>
+
+/* Mutants that the kill sweeps must catch. */
+#define MUTANT_NO_SECOND_LOOK 16
+#define MUTANT_NO_BATON 17
+#ifndef BROOD_MUTANT
+#define BROOD_MUTANT 0
+#endif
+
+/* ---- deaths ---- */
+
+/* True once for each new death, if the user wants to know. */
+static bool news_of_deaths(brood_queue *queue)
+{
+    uint32_t deaths = brood__roster_deaths(queue->cells.roster);
+    uint32_t told = atomic_load(&queue->deaths_told);
+
+    if (!queue->report_deaths || deaths == told)
+        return false;
+    return atomic_compare_exchange_strong(&queue->deaths_told, &told, deaths);
+}
+
+int brood__queue_sleep(brood_queue *queue, const struct member *member, struct bell *bell,
+                       uint32_t word, uint32_t moment, int64_t deadline)
+{
+    if (news_of_deaths(queue))
+        return BROOD_EPEER;
+    return brood__roster_sleep(member->roster, member->tag, &bell->word, word, moment, deadline);
+}
+
+/* ---- room ---- */
+
+static void pass_on_room(brood_queue *queue)
+{
+    struct bell *room = &queue->cells.shared->room;
+
+    if (BROOD_MUTANT == MUTANT_NO_BATON)
+        return;
+    (void)brood__bell_arm(room);
+    if (brood__cells_roomy(&queue->cells))
+        bell_ring(room);
+}
+
+static int spin_put(brood_queue *queue, const struct member *member, struct cell_claim *claim)
+{
+    int r = -EAGAIN;
+
+    for (unsigned i = 0; i < queue->spins && r == -EAGAIN; i++) {
+        spin_pause(i);
+        r = brood__cells_put(&queue->cells, member->tag, claim);
+    }
+    return r;
+}
+
+static int sleep_put(brood_queue *queue, const struct member *member, int64_t deadline,
+                     struct cell_claim *claim)
+{
+    struct bell *room = &queue->cells.shared->room;
+
+    for (bool slept = false;; slept = true) {
+        uint32_t moment = brood__roster_moment(member->roster);
+        uint32_t word = brood__bell_arm(room);
+        int r = brood__cells_put(&queue->cells, member->tag, claim);
+
+        if (r != -EAGAIN) {
+            if (slept && r == 0)
+                pass_on_room(queue);
+            return r;
+        }
+        if (left_ns(deadline) == 0)
+            return -ETIMEDOUT;
+        r = brood__queue_sleep(queue, member, room, word, moment, deadline);
+        if (r < 0 && r != -ETIMEDOUT)
+            return r;
+    }
+}
+
+int brood__queue_claim(brood_queue *queue, const struct member *member, int64_t deadline,
+                       struct cell_claim *claim)
+{
+    int r = brood__cells_put(&queue->cells, member->tag, claim);
+
+    if (r != -EAGAIN)
+        return r;
+    if (left_ns(deadline) == 0)
+        return -ETIMEDOUT;
+    r = spin_put(queue, member, claim);
+    return r != -EAGAIN ? r : sleep_put(queue, member, deadline, claim);
+}
+
+/* ---- messages ---- */
+
+/* 1, 0 at the end, -EAGAIN. Closed is looked at first: then nothing comes behind our scan. */
+static int look(brood_queue *queue, const struct member *member, bool hold,
+                struct cell_claim *claim)
+{
+    bool closed = cells_closed(&queue->cells);
+    bool pending = false;
+    int r = brood__cells_get(&queue->cells, member->tag, hold, claim, &pending);
+
+    if (r == 0)
+        return 1;
+    return closed && !pending ? 0 : -EAGAIN;
+}
+
+static void pass_on_filled(brood_queue *queue)
+{
+    struct bell *filled = &queue->cells.shared->filled;
+
+    if (BROOD_MUTANT == MUTANT_NO_BATON)
+        return;
+    (void)brood__bell_arm(filled);
+    if (brood__cells_ready(&queue->cells) || cells_closed(&queue->cells))
+        bell_ring(filled);
+}
+
+static int spin_get(brood_queue *queue, const struct member *member, bool hold,
+                    struct cell_claim *claim)
+{
+    int r = -EAGAIN;
+
+    for (unsigned i = 0; i < queue->spins && r == -EAGAIN; i++) {
+        spin_pause(i);
+        r = look(queue, member, hold, claim);
+    }
+    return r;
+}
+
+static int sleep_get(brood_queue *queue, const struct member *member, bool hold, int64_t deadline,
+                     struct cell_claim *claim)
+{
+    struct bell *filled = &queue->cells.shared->filled;
+
+    for (bool slept = false;; slept = true) {
+        uint32_t moment = brood__roster_moment(member->roster);
+        uint32_t word = brood__bell_arm(filled);
+        int r = -EAGAIN;
+
+        if (BROOD_MUTANT != MUTANT_NO_SECOND_LOOK || slept)
+            r = look(queue, member, hold, claim);
+        if (r != -EAGAIN) {
+            if (slept)
+                pass_on_filled(queue);
+            return r;
+        }
+        if (left_ns(deadline) == 0)
+            return -ETIMEDOUT;
+        r = brood__queue_sleep(queue, member, filled, word, moment, deadline);
+        if (r < 0 && r != -ETIMEDOUT)
+            return r;
+    }
+}
+
+int brood__queue_fetch(brood_queue *queue, const struct member *member, bool hold, int64_t deadline,
+                       struct cell_claim *claim)
+{
+    int r = look(queue, member, hold, claim);
+
+    if (r != -EAGAIN)
+        return r;
+    if (left_ns(deadline) == 0)
+        return -ETIMEDOUT;
+    r = spin_get(queue, member, hold, claim);
+    return r != -EAGAIN ? r : sleep_get(queue, member, hold, deadline, claim);
+}
+
+/* ---- memory ---- */
+
+int brood__queue_block(brood_queue *queue, const struct member *member, size_t len,
+                       int64_t deadline, uint64_t *out_offset)
+{
+    struct bell *memory = &queue->shared->memory;
+    int r = brood__block_take(queue->region, member->tag, len, out_offset);
+
+    while (r == -EAGAIN) {
+        uint32_t moment = brood__roster_moment(member->roster);
+        uint32_t word = brood__bell_arm(memory);
+
+        /* All who wait here are woken at once: they want different things. */
+        r = brood__block_take(queue->region, member->tag, len, out_offset);
+        if (r != -EAGAIN)
+            return r;
+        if (cells_closed(&queue->cells))
+            return BROOD_ECLOSED;
+        if (left_ns(deadline) == 0)
+            return -ETIMEDOUT;
+        r = brood__queue_sleep(queue, member, memory, word, moment, deadline);
+        if (r < 0 && r != -ETIMEDOUT)
+            return r;
+        r = -EAGAIN;
+    }
+    return r;
+}
+
+/* ---- everything ---- */
+
+int brood_queue_join(brood_queue *queue, int64_t timeout_ms)
+{
+    int64_t deadline = deadline_in(timeout_ms);
+    const struct member *member;
+    struct bell *done;
+    uint64_t end;
+    int r = brood__queue_enter(queue, &member);
+
+    if (r < 0)
+        return r;
+    done = &queue->cells.shared->done;
+    end = brood__cells_end(&queue->cells);
+    for (bool slept = false;; slept = true) {
+        uint32_t moment = brood__roster_moment(member->roster);
+        uint32_t word = brood__bell_arm(done);
+
+        if (brood__cells_passed_all(&queue->cells, end)) {
+            /* There may be others, and they may wait for no more than we did. */
+            if (slept)
+                brood__bell_ring_slow(done, INT32_MAX);
+            return 0;
+        }
+        if (left_ns(deadline) == 0)
+            return -ETIMEDOUT;
+        r = brood__queue_sleep(queue, member, done, word, moment, deadline);
+        if (r < 0 && r != -ETIMEDOUT)
+            return r;
+    }
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Refs over sockets: one message of a fixed size, with the descriptor of the region beside it.
+ *
+ *     message:  { magic | word 0 | word 1 }  + SCM_RIGHTS { memory object }
+ *
+ * Unix sockets deliver so short a message whole, also a stream; so one that comes in parts is not
+ * ours. It is read part by part all the same, as far as the deadline allows, and refused at the end:
+ * what a sender may break off anywhere must not decide how we read. Every descriptor that came is
+ * kept or closed, whatever else is wrong.
+ *
+ * The region that was received is parked: mapped here, with one user, who is whoever opens the ref
+ * first. A ref that is never opened keeps it until the process ends.
+ *
+ * Deaths: a sender killed before its one call has sent nothing, and after it everything. A
+ * receiver takes its region along.
+ */
+#include "base/clock.h"
+#include "ipc/region.h"
+#include "sys/kernel.h"
+#include "sys/sockets.h"
+
+#include <brood/region.h>
+
+#include <errno.h>
+#include <poll.h>
+
+#define REF_MAGIC UINT64_C(0x666572646f6f7262)
+
+struct ref_message {
+    uint64_t magic;
+    brood_ref ref;
+};
+
+/* 0, or -ETIMEDOUT. */
+static int await(int socket, short events, int64_t deadline)
+{
+    struct pollfd fd = {.fd = socket, .events = events};
+    int r = brood__fd_wait(&fd, 1, deadline);
+
+    if (r < 0)
+        return r;
+    return r == 0 ? -ETIMEDOUT : 0;
+}
+
+static int send_message(int socket, const struct ref_message *message, int fd, int64_t deadline)
+{
+    const struct iovec part = {.iov_base = (void *)(uintptr_t)message, .iov_len = sizeof *message};
+
+    for (;;) {
+        int64_t sent = brood__socket_send_parts(socket, &part, 1, &fd, 1);
+        int r;
+
+        if (sent >= 0)
+            return sent == (int64_t)sizeof *message ? 0 : -EPIPE;
+        if (sent != -EAGAIN)
+            return (int)sent;
+        r = await(socket, POLLOUT, deadline);
+        if (r < 0)
+            return r;
+    }
+}
+
+int brood_ref_send(int socket, brood_ref ref, int64_t timeout_ms)
+{
+    const struct ref_message message = {.magic = REF_MAGIC, .ref = ref};
+    int64_t deadline = deadline_in(timeout_ms);
+    struct region *region;
+    int r;
+
+    if (brood__socket_is_stream(socket) < 0)
+        return -EINVAL;
+    region = brood__region_known(ref);
+    if (region == NULL)
+        return -ENOENT;
+    r = brood__region_offset(region, ref) == 0
+            ? -EINVAL
+            : send_message(socket, &message, region->fd, deadline);
+    brood__region_drop(region);
+    return r;
+}
+
+/* What has come so far. */
+struct receiving {
+    struct ref_message message;
+    size_t len;
+    int fd; /* the first that came, or -1 */
+};
+
+/* 1 whole, 0 the end before anything, or a negative error. */
+static int receive_message(int socket, struct receiving *receiving, int64_t deadline)
+{
+    int is_stream = brood__socket_is_stream(socket);
+
+    if (is_stream < 0)
+        return -EINVAL;
+    do {
+        struct iovec part = {.iov_base = (char *)&receiving->message + receiving->len,
+                             .iov_len = sizeof receiving->message - receiving->len};
+        unsigned count = receiving->fd < 0 ? 1U : 0U;
+        int fd = -1;
+        int64_t got = brood__socket_receive_parts(socket, &part, 1, &fd, &count, false);
+
+        if (count > 0)
+            receiving->fd = fd;
+        if (got == -EAGAIN) {
+            int r = await(socket, POLLIN, deadline);
+
+            if (r < 0)
+                return r == -ETIMEDOUT && receiving->len > 0 ? -EPROTO : r;
+            continue;
+        }
+        if (got < 0)
+            return got == -EMSGSIZE ? -EPROTO : (int)got;
+        if (got == 0)
+            return receiving->len == 0 ? 0 : -EPROTO;
+        receiving->len += (size_t)got;
+        if (is_stream == 0 && receiving->len < sizeof receiving->message)
+            return -EPROTO;
+    } while (receiving->len < sizeof receiving->message);
+    return 1;
+}
+
+/* Takes the descriptor. */
+static int take_region(struct receiving *receiving)
+{
+    struct region *region;
+    int fd = receiving->fd;
+    int r;
+
+    receiving->fd = -1;
+    r = brood__region_adopt(&region, fd);
+    if (r < 0)
+        return r == -EINVAL ? -EPROTO : r;
+    if (brood__region_offset(region, receiving->message.ref) == 0) {
+        brood__region_drop(region);
+        return -EPROTO;
+    }
+    brood__region_park(region);
+    return 1;
+}
+
+int brood_ref_receive(int socket, brood_ref *out_ref, int64_t timeout_ms)
+{
+    struct receiving receiving = {.fd = -1};
+    int r;
+
+    if (out_ref == NULL)
+        return -EINVAL;
+    r = receive_message(socket, &receiving, deadline_in(timeout_ms));
+    if (r == 1 && (receiving.message.magic != REF_MAGIC || receiving.fd < 0))
+        r = -EPROTO;
+    if (r == 1)
+        r = take_region(&receiving);
+    brood__fd_close(receiving.fd);
+    if (r == 1)
+        *out_ref = receiving.message.ref;
+    return r;
+}

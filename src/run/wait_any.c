@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Waiting for the first of several objects: by the descriptor that each has.
+ *
+ * Most descriptors are readable exactly when their object is ready. Two are not: that of a queue
+ * may still be readable when somebody else has taken the message, so a queue that looks ready is
+ * looked at again; and a pipe may keep a message in its handle (ipc/pipe.c), so it is asked before.
+ *
+ * Keeps no state, and takes nothing from any object: a death leaves nothing here.
+ */
+#include <brood/wait.h>
+
+#include "base/clock.h"
+#include "base/handle.h"
+#include "base/memory.h"
+#include "ipc/pipe.h"
+#include "ipc/queue.h"
+#include "sys/kernel.h"
+
+#include <brood/group.h>
+#include <brood/pool.h>
+#include <brood/process.h>
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+
+enum { FEW = 32 };
+
+/* The descriptor of OBJECT; *OUT_READY: it is ready, whatever that says. */
+static int descriptor_of(void *object, bool *out_ready)
+{
+    if (object == NULL)
+        return BROOD_EHANDLE;
+    switch (handle_magic(object)) {
+    case PROCESS_MAGIC:
+        return brood_process_fd(object);
+    case FUTURE_MAGIC:
+        return brood_future_fd(object);
+    case GROUP_MAGIC:
+        return brood_group_fd(object);
+    case POOL_MAGIC:
+        return brood_pool_fd(object);
+    case QUEUE_MAGIC:
+        return brood_queue_fd(object);
+    case PIPE_MAGIC:
+        return brood__pipe_socket(object, out_ready);
+    default:
+        return BROOD_EHANDLE;
+    }
+}
+
+/* Fills FDS. The index of the first that is ready without looking at it, COUNT if none is, or an
+ * error. */
+static int64_t gather(void *const objects[], size_t count, struct pollfd *fds)
+{
+    size_t first = count;
+
+    for (size_t i = 0; i < count; i++) {
+        bool ready = false;
+        int fd = descriptor_of(objects[i], &ready);
+
+        if (fd < 0)
+            return fd;
+        fds[i] = (struct pollfd){.fd = fd, .events = POLLIN};
+        if (ready && first == count)
+            first = i;
+    }
+    return (int64_t)first;
+}
+
+static bool is_really_ready(void *object, int fd)
+{
+    struct pollfd again = {.fd = fd, .events = POLLIN};
+
+    if (handle_magic(object) != QUEUE_MAGIC)
+        return true;
+    brood__queue_looked(object);
+    return brood__fd_wait(&again, 1, 0) > 0;
+}
+
+static int wait_for(void *const objects[], struct pollfd *fds, size_t count, int64_t timeout_ms)
+{
+    int64_t deadline = deadline_in(timeout_ms);
+    int64_t first = gather(objects, count, fds);
+
+    if (first < 0)
+        return (int)first;
+    for (;;) {
+        bool known = first < (int64_t)count; /* one is ready: is an earlier one, too? */
+        int r = brood__fd_wait(fds, (unsigned)count, known ? 0 : deadline);
+
+        if (r < 0)
+            return r;
+        for (int64_t i = 0; i < first && r > 0; i++)
+            if (fds[i].revents != 0 && is_really_ready(objects[i], fds[i].fd))
+                return (int)i;
+        if (known)
+            return (int)first;
+        if (r == 0)
+            return -ETIMEDOUT;
+    }
+}
+
+int brood_wait_any(void *const objects[], size_t count, int64_t timeout_ms)
+{
+    struct pollfd few[FEW];
+    struct pollfd *fds = few;
+    int r;
+
+    if (objects == NULL || count == 0 || count > INT_MAX)
+        return -EINVAL;
+    if (count > FEW)
+        fds = brood__alloc_zeroed(count, sizeof *fds);
+    if (fds == NULL)
+        return -ENOMEM;
+    r = wait_for(objects, fds, count, timeout_ms);
+    if (fds != few)
+        brood__free(fds);
+    return r;
+}

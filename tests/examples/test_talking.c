@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The examples of queues, pipes and shared memory do what the guide says they do; as
+ * test_programs.c for the others. The chat is run twice, as two users would, and one of them is
+ * killed.
+ */
+#include "examples/program.h"
+
+TEST(queue_passes_three_letters_and_outlives_its_reader)
+{
+    static struct run run = {.program = "example-queue"};
+    char *lines[LINES_MAX], pattern[64];
+    const char *of_writer = "Process to write: ([0-9]+)", *of_reader = "Process to read: ([0-9]+)";
+    size_t last = 0;
+
+    run_program(&run);
+    CHECK_STR(run.error, "");
+    CHECK_EQ(run.status, 0);
+    CHECK_EQ(cut(run.out, lines), 10);
+    long writer = number_in(lines[find(lines, 8, 0, of_writer)], of_writer);
+    long reader = number_in(lines[find(lines, 8, 0, of_reader)], of_reader);
+    CHECK(writer != reader);
+    for (char letter = 'A'; letter <= 'C'; letter++) {
+        snprintf(pattern, sizeof pattern, "Put %c to queue\\.\\.\\.", letter);
+        size_t put = find(lines, 8, last, pattern);
+        snprintf(pattern, sizeof pattern, "Get %c from queue\\.", letter);
+        CHECK(find(lines, 8, last, pattern) > put);
+        last = put;
+    }
+    check_line(lines[8], "The reader: killed by SIGTERM after .*");
+    CHECK_STR(lines[9], "The queue is whole: put D, got D, 0 left.");
+}
+
+TEST(pipe_carries_text_an_open_file_and_the_end)
+{
+    static struct run run = {.program = "example-pipe"};
+
+    run_program(&run);
+    CHECK_STR(run.error, "");
+    CHECK_STR(run.out, "Parent: \"hello\" gives \"HELLO\".\n"
+                       "Parent: \"into a file\" gives \"done\".\n"
+                       "Parent: the file says \"INTO A FILE\".\n"
+                       "Child: the parent's end is gone.\n");
+    CHECK_EQ(run.status, 0);
+}
+
+TEST(shared_counter_loses_no_step)
+{
+    static struct run run = {.program = "example-shared_counter"};
+
+    run_program(&run);
+    CHECK_STR(run.error, "");
+    CHECK_STR(run.out, "4 processes counted to 40000\n");
+    CHECK_EQ(run.status, 0);
+}
+
+TEST(frames_arrive_whole_and_once)
+{
+    static struct run run = {.program = "example-frames"};
+    const char *left = "left: ([0-9]+) whole frames", *right = "right: ([0-9]+) whole frames";
+    char *lines[LINES_MAX];
+
+    run_program(&run);
+    CHECK_STR(run.error, "");
+    CHECK_EQ(run.status, 0);
+    CHECK_EQ(cut(run.out, lines), 2);
+    CHECK_EQ(number_in(lines[find(lines, 2, 0, left)], left) +
+                 number_in(lines[find(lines, 2, 0, right)], right),
+             300);
+}
+
+TEST(readings_of_three_producers_add_up)
+{
+    static struct run run = {.program = "example-readings"};
+
+    run_program(&run);
+    CHECK_STR(run.error, "");
+    CHECK_STR(run.out, "sum: 749250\n");
+    CHECK_EQ(run.status, 0);
+}
+
+TEST(owner_died_is_told_once_and_the_account_is_right)
+{
+    static struct run run = {.program = "example-owner_died"};
+    char *lines[LINES_MAX], *errors[LINES_MAX], wanted[128];
+
+    if (TEST_ASAN || TEST_TSAN)
+        SKIP("a sanitizer ends crashes in its own way");
+    run_program(&run);
+    CHECK_EQ(run.status, 0);
+    CHECK(cut(run.error, errors) >= 1);
+    check_line(errors[0], "careless: killed by SIGABRT.*");
+    CHECK_EQ(cut(run.out, lines), 2);
+    long total = number_in(lines[0], "The last owner died: ([0-9]+) is not [0-9]+ \\+ 100");
+    snprintf(wanted, sizeof wanted, "The last owner died: %ld is not %ld + 100", total, total - 99);
+    CHECK_STR(lines[0], wanted);
+    CHECK_STR(lines[1], "1601 = 1501 + 100");
+}
+
+/* ---- two programs that talk ---- */
+
+struct talker {
+    pid_t pid;
+    int keyboard; /* what is written here, it reads */
+    FILE *screen; /* what it prints, is read here */
+};
+
+static void talker_start(struct talker *talker, const char *digits)
+{
+    const struct run run = {.program = "example-chat", .argument = {digits}};
+    int in[2], out[2];
+
+    CHECK_OK(pipe2(in, O_CLOEXEC));
+    CHECK_OK(pipe2(out, O_CLOEXEC));
+    talker->pid = CHECK_OK(fork());
+    if (talker->pid == 0)
+        become(&run, in[0], out[1], 2);
+    close(in[0]);
+    close(out[1]);
+    talker->keyboard = in[1];
+    talker->screen = fdopen(out[0], "r");
+    CHECK(talker->screen != NULL);
+}
+
+static void types(const struct talker *talker, const char *line)
+{
+    CHECK_EQ(write(talker->keyboard, line, strlen(line)), strlen(line));
+}
+
+static void reads(const struct talker *talker, const char *wanted)
+{
+    char line[128];
+
+    CHECK(fgets(line, sizeof line, talker->screen) != NULL);
+    CHECK_STR(line, wanted);
+}
+
+/* The exit status, or -N for signal N. */
+static int talker_end(struct talker *talker)
+{
+    int status;
+
+    CHECK_EQ(waitpid(talker->pid, &status, 0), talker->pid);
+    close(talker->keyboard);
+    CHECK_EQ(fgetc(talker->screen), EOF);
+    fclose(talker->screen);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+/* Both at the ends of one pipe; DIGITS is what the first one printed. */
+static void talkers_start(struct talker *first, struct talker *second, char digits[33])
+{
+    char line[128];
+
+    talker_start(first, NULL);
+    CHECK(fgets(line, sizeof line, first->screen) != NULL);
+    check_line(strtok(line, "\n"), "Run: chat [0-9a-f]{32}");
+    memcpy(digits, strrchr(line, ' ') + 1, 33);
+    talker_start(second, digits);
+}
+
+TEST(chat_carries_lines_both_ways_and_tells_of_a_kill)
+{
+    struct talker first, second;
+    char digits[33];
+
+    talkers_start(&first, &second, digits);
+    types(&first, "hello\n");
+    reads(&second, "> hello\n");
+    types(&second, "hello yourself\n");
+    reads(&first, "> hello yourself\n");
+    CHECK_OK(kill(first.pid, SIGKILL));
+    reads(&second, "The other one is gone.\n");
+    CHECK_EQ(talker_end(&second), 0);
+    CHECK_EQ(talker_end(&first), -SIGKILL);
+}
+
+TEST(chat_ends_for_both_when_the_second_has_no_more_to_say)
+{
+    struct talker first, second;
+    char digits[33];
+
+    talkers_start(&first, &second, digits);
+    types(&second, "bye\n");
+    reads(&first, "> bye\n");
+    close(second.keyboard);
+    second.keyboard = -1;
+    reads(&first, "The other one is gone.\n");
+    CHECK_EQ(talker_end(&first), 0);
+    CHECK_EQ(talker_end(&second), 0);
+}
+
+TEST(chat_with_somebody_who_is_not_there_says_so)
+{
+    static struct run run = {.program = "example-chat",
+                             .argument = {"00000000000000010000000000001000"}};
+
+    run_program(&run);
+    CHECK_EQ(run.status, 1);
+    CHECK_STR(run.out, "");
+    CHECK(strstr(run.error, "brood_") != NULL || strstr(run.error, "open_") != NULL);
+}

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A scene for sweeps over the operations of brood/sync.h: a victim that is cut or held up anywhere
+ * (harness/step.h), the process of the test, and processes that sleep in an operation and must not
+ * be left there.
+ *
+ *     static void arrange_two_sleepers(struct scene *scene) { ... scene_sleeper(scene, take); ... }
+ *
+ * The test's process is a participant too. The victim has joined before its operation begins.
+ *
+ * Whoever ends or dies wakes all sleepers, by the law of the roster; so a wake-up that is missing
+ * between the living would hide behind the end of the victim. A deaf sleeper hears nothing but
+ * wake-ups of its own word. And a victim may take the wake-up of a moment that no setup could
+ * arrange: its .nap is called instead of its first sleep.
+ *
+ * Programs with this file are linked with --wrap=brood__roster_sleep.
+ */
+#ifndef BROOD_TESTS_IPC_SYNC_SCENE_H
+#define BROOD_TESTS_IPC_SYNC_SCENE_H
+
+#include "harness/report.h"
+#include "harness/step.h"
+#include "harness/test.h"
+#include "ipc/sync_bed.h"
+
+enum { SLEEPERS_MAX = 4, NOT_YET = 99999 };
+
+struct scene;
+typedef void scene_fn(struct scene *scene);
+typedef void sleeper_fn(struct sync_bed *bed, unsigned index);
+
+struct scene {
+    /* What a test asks for; all but operate and look_after may be left out. */
+    scene_fn *arrange;
+    scene_fn *prepare;    /* in the victim, not interrupted */
+    scene_fn *operate;    /* in the victim */
+    scene_fn *repair;     /* in a second victim */
+    scene_fn *meanwhile;  /* while the victim is held up */
+    scene_fn *look_after; /* what must hold */
+    int (*nap)(struct sync_bed *bed, int64_t deadline); /* instead of the victim's first sleep */
+
+    struct sync_bed *bed;
+    const struct step_victim *victim;
+    unsigned sleepers;
+    pid_t pids[SLEEPERS_MAX];
+};
+
+static struct sync_bed *nap_bed;
+static int (*nap_once)(struct sync_bed *bed, int64_t deadline);
+static bool is_deaf;
+
+int __wrap_brood__roster_sleep(struct roster *roster, roster_tag me, const _Atomic uint32_t *word,
+                               uint32_t value, uint32_t moment, int64_t deadline);
+int __real_brood__roster_sleep(struct roster *roster, roster_tag me, const _Atomic uint32_t *word,
+                               uint32_t value, uint32_t moment, int64_t deadline);
+
+int __wrap_brood__roster_sleep(struct roster *roster, roster_tag me, const _Atomic uint32_t *word,
+                               uint32_t value, uint32_t moment, int64_t deadline)
+{
+    int (*nap)(struct sync_bed *bed, int64_t deadline) = nap_once;
+
+    nap_once = NULL;
+    if (nap != NULL)
+        return nap(nap_bed, deadline);
+    if (is_deaf)
+        return brood__futex_wait((const void *)(uintptr_t)word, value, deadline);
+    return __real_brood__roster_sleep(roster, me, word, value, moment, deadline);
+}
+
+/* ---- sleepers ---- */
+
+static inline void scene_start(struct scene *scene, sleeper_fn *work)
+{
+    unsigned index = scene->sleepers;
+
+    CHECK(index < SLEEPERS_MAX);
+    atomic_store(&scene->bed->results[index], NOT_YET);
+    scene->pids[index] = bed_fork(scene->bed, index, work);
+    scene->sleepers++;
+    bed_await_rest(scene->pids[index]);
+}
+
+static inline void scene_sleeper(struct scene *scene, sleeper_fn *work)
+{
+    is_deaf = false;
+    scene_start(scene, work);
+}
+
+static inline void scene_deaf_sleeper(struct scene *scene, sleeper_fn *work)
+{
+    is_deaf = true;
+    scene_start(scene, work);
+    is_deaf = false;
+}
+
+/* All have ended, and well. */
+static inline void scene_await_sleepers(struct scene *scene)
+{
+    for (unsigned i = 0; i < scene->sleepers; i++) {
+        int status;
+
+        if (scene->pids[i] == 0)
+            continue;
+        if (!bed_has_ended(scene->pids[i], deadline_in(TEST_PATIENCE_MS)))
+            FAIL("sleeper %u is stranded", i);
+        CHECK_EQ(waitpid(scene->pids[i], &status, 0), scene->pids[i]);
+        CHECK_EQ(status, 0);
+        scene->pids[i] = 0;
+    }
+}
+
+static inline int scene_result(const struct scene *scene, unsigned index)
+{
+    return atomic_load(&scene->bed->results[index]);
+}
+
+/* ---- the plan ---- */
+
+static inline void scene_setup(void *memory, void *context)
+{
+    struct scene *scene = context;
+
+    scene->bed = bed_make(memory, BED_PROCESSES);
+    scene->sleepers = 0;
+    is_deaf = false;
+    nap_once = NULL;
+    if (scene->arrange != NULL)
+        scene->arrange(scene);
+}
+
+static inline void scene_join(void *memory, void *context)
+{
+    struct scene *scene = context;
+    const struct member *member;
+
+    CHECK_OK(brood__member(memory, &member));
+    nap_bed = memory;
+    nap_once = scene->nap;
+    if (scene->prepare != NULL)
+        scene->prepare(scene);
+}
+
+static inline void scene_operate(void *memory, void *context)
+{
+    struct scene *scene = context;
+
+    (void)memory;
+    scene->operate(scene);
+}
+
+/* Joining is part of what may be cut here. */
+static inline void scene_repair(void *memory, void *context)
+{
+    struct scene *scene = context;
+
+    (void)memory;
+    scene->repair(scene);
+}
+
+static inline void scene_meanwhile(void *memory, const struct step_victim *victim, void *context)
+{
+    struct scene *scene = context;
+
+    (void)memory;
+    scene->victim = victim;
+    scene->meanwhile(scene);
+}
+
+static inline void scene_oracle(void *memory, const struct step_victim *victim, void *context)
+{
+    struct scene *scene = context;
+
+    (void)memory;
+    scene->victim = victim;
+    scene->look_after(scene);
+}
+
+static inline void scene_teardown(void *memory, void *context)
+{
+    struct scene *scene = context;
+
+    (void)memory;
+    for (unsigned i = 0; i < scene->sleepers; i++)
+        if (scene->pids[i] != 0)
+            bed_kill(scene->pids[i]);
+    bed_unmake(scene->bed);
+}
+
+static inline struct step_plan scene_plan(struct scene *scene, const char *name)
+{
+    return (struct step_plan){.memory_len = bed_len(),
+                              .setup = scene_setup,
+                              .prepare = scene_join,
+                              .operation = scene_operate,
+                              .repair = scene_repair,
+                              .meanwhile = scene->meanwhile != NULL ? scene_meanwhile : NULL,
+                              .oracle = scene_oracle,
+                              .teardown = scene_teardown,
+                              .context = scene,
+                              .name = name};
+}
+
+static inline void scene_kill(struct scene *scene, const char *name)
+{
+    struct step_plan plan = scene_plan(scene, name);
+
+    step_kill(&plan);
+}
+
+static inline void scene_pause(struct scene *scene, const char *name)
+{
+    struct step_plan plan = scene_plan(scene, name);
+
+    step_pause(&plan);
+}
+
+static inline void scene_kill_repair(struct scene *scene, const char *name)
+{
+    struct step_plan plan = scene_plan(scene, name);
+
+    step_kill_repair(&plan);
+}
+
+static inline void scene_must_fail(const char *mutant, const char *sweep, const char *reason)
+{
+    if (step_is_impossible() != NULL)
+        SKIP("%s", step_is_impossible());
+    report_must_fail(mutant, sweep, reason);
+}
+
+#endif
