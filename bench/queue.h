@@ -94,8 +94,6 @@ static inline void queue_start(struct transport_cast *cast, bool pinned)
 {
     const unsigned all = cast->producers + cast->consumers;
 
-    pinned = pinned && (long)all <= sysconf(_SC_NPROCESSORS_ONLN);
-
     for (unsigned i = 0; i < all; i++)
         transport_start(cast, i, i < cast->producers ? queue_produce : queue_consume,
                         pinned ? (int)i : -1);
@@ -146,12 +144,14 @@ static inline void queue_emit(const char *bench, const struct transport_cast *ca
         bench_emit(bench, text, "B/s", rate * (double)cast->len);
 }
 
-/* One case; none if TRANSPORT does not carry it. */
+/* One case; none if TRANSPORT does not carry it, or this machine has too few CPUs. */
 static inline void queue_measure(const char *bench, const struct transport *transport, size_t len,
                                  struct queue_shape shape)
 {
     struct transport_cast cast;
 
+    if (shape.pinned && shape.producers + shape.consumers > sysconf(_SC_NPROCESSORS_ONLN))
+        return;
     memset(&cast, 0, sizeof cast);
     cast.transport = transport;
     cast.len = len;

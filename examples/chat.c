@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+/* [ref] */
 static int open_new(brood_pipe **out_pipe)
 {
     brood_pipe *other;
@@ -20,6 +21,8 @@ static int open_new(brood_pipe **out_pipe)
     BROOD_MUST(brood_pipe_new(out_pipe, &other, NULL));
     ref = brood_pipe_ref(other);
     brood_pipe_free(other); /* brood holds it open, until it is fetched */
+    if (ref.word[0] == 0)
+        return -EAGAIN;
     printf("Run: chat %016" PRIx64 "%016" PRIx64 "\n", ref.word[0], ref.word[1]);
     return 0;
 }
@@ -33,6 +36,7 @@ static int open_other(brood_pipe **out_pipe, const char *digits)
         return -EINVAL;
     return brood_pipe_open(out_pipe, ref);
 }
+/* [ref] */
 
 /* False: there is nothing more to type. */
 static bool send_line(brood_pipe *pipe)

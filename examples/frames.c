@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Frames of a megabyte from one process to two others, without a copy: the camera writes into the
- * memory that a worker then reads. Who is killed over a frame does not take it along: it goes to the
- * other worker. */
+ * memory that a worker then reads. A worker that is killed over a frame does not take it along: the
+ * other one gets it. */
 #include <brood/easy.h>
 #include <string.h>
 
 enum { FRAME_LEN = 1 << 20, FRAMES = 300 };
 
+/* [both] */
 static int capture(void *arg)
 {
     brood_queue *frames = arg;
@@ -35,6 +36,7 @@ static int inspect(void *arg)
     printf("%s: %d whole frames\n", brood_process_name(brood_process_current()), whole);
     return 0;
 }
+/* [both] */
 
 int main(void)
 {

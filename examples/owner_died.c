@@ -10,7 +10,6 @@ struct account {
 
 static struct account *account; /* in shared memory, so that both children have the same one */
 
-/* [take] */
 static void take_account(void)
 {
     if (BROOD_MUST(brood_lock_acquire(&account->lock, BROOD_FOREVER)) != BROOD_OWNER_DIED)
@@ -20,7 +19,6 @@ static void take_account(void)
     account->total = account->checking + account->savings;
     BROOD_MUST(brood_lock_consistent(&account->lock)); /* else the next owner is told too */
 }
-/* [take] */
 
 static int deposit(void *arg)
 {

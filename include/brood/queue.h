@@ -37,8 +37,8 @@ typedef struct brood_queue_options {
     const char *name;          /* for people; default: "queue" */
     size_t item_size;          /* all messages have this size; default: any size */
     unsigned capacity;         /* messages, at most 2^20; default: 1024 */
-    uint64_t memory_max;       /* bytes, for messages that do not fit in place (more than 100);
-                                  default: 1 GiB; memory is taken as it is needed */
+    uint64_t memory_max;       /* bytes, for messages that do not fit in place (more than 240,
+                                  or an item_size over 4080); default: 1 GiB, taken as needed */
     unsigned participants_max; /* threads that use it at once, at most 4094; default: 1022 */
     bool report_deaths;        /* a wait ends with BROOD_EPEER when a participant dies */
     uint64_t reserved[4];      /* must be zero */
@@ -99,7 +99,9 @@ BROOD_API int brood_queue_pack(const brood_queue *queue);
  */
 BROOD_API BROOD_MUST_CHECK int brood_queue_reserve(brood_queue *queue, size_t len,
                                                    int64_t timeout_ms, brood_message *out_message);
-/* The message is in the queue, and zeroed here. 0, or BROOD_ECLOSED (then it is dropped). */
+/* The message is in the queue, and zeroed here; its len may be made smaller before. 0; or, and it is
+ * dropped, BROOD_ECLOSED; -EOWNERDEAD (the thread that reserved it has ended); or -EMSGSIZE (its len
+ * was made larger). */
 BROOD_API BROOD_MUST_CHECK int brood_queue_send(brood_queue *queue, brood_message *message);
 /* 1 and fills *OUT_MESSAGE; 0: closed, and everything was got and done. */
 BROOD_API BROOD_MUST_CHECK int brood_queue_take(brood_queue *queue, int64_t timeout_ms,

@@ -39,9 +39,9 @@
 #include <string.h>
 
 /* Mutants that the crash sweep must catch; see tests/ipc/test_block.c. */
-#define MUTANT_ANONYMOUS_CLAIM 1
-#define MUTANT_PLAIN_BODY 2
-#define MUTANT_NO_SERIAL 3
+#define MUTANT_ANONYMOUS_CLAIM 31
+#define MUTANT_PLAIN_BODY 32
+#define MUTANT_NO_SERIAL 33
 #ifndef BROOD_MUTANT
 #define BROOD_MUTANT 0
 #endif
@@ -191,10 +191,8 @@ static bool can_take(const struct region *region, uint32_t index, uint64_t word,
         first_word = load_word(region, first);
         if (!begins_block(first_word))
             return true;
-#if BROOD_MUTANT != MUTANT_NO_SERIAL
-        if (serial_of(first_word) != serial_of(word))
+        if (serial_of(first_word) != serial_of(word) && BROOD_MUTANT != MUTANT_NO_SERIAL)
             return true;
-#endif
     }
     if (!block_lives(region, first, first_word))
         return true;
@@ -319,18 +317,16 @@ static void let_go(struct region *region, uint32_t first)
 static bool claim_body(struct region *region, uint32_t index, uint32_t first, uint32_t serial)
 {
     uint64_t word = load_word(region, index);
+    uint64_t mine = make_word(BODY, pages_of(word), serial, first);
     uint32_t next;
 
-#if BROOD_MUTANT == MUTANT_PLAIN_BODY
-    bool can = can_take(region, index, word, &next);
-
-    if (can)
-        atomic_store(&entry_at(region, index)->word,
-                     make_word(BODY, pages_of(word), serial, first));
-    return can;
-#endif
-    return can_take(region, index, word, &next) &&
-           swap_word(region, index, word, make_word(BODY, pages_of(word), serial, first));
+    if (!can_take(region, index, word, &next))
+        return false;
+    if (BROOD_MUTANT == MUTANT_PLAIN_BODY) {
+        atomic_store(&entry_at(region, index)->word, mine);
+        return true;
+    }
+    return swap_word(region, index, word, mine);
 }
 
 /* Makes COUNT chunks from FIRST on a block of ME. Returns how many could be had: COUNT, or fewer,
@@ -339,19 +335,17 @@ static uint32_t claim(struct region *region, roster_tag me, uint32_t first, uint
 {
     struct block_entry *entry = entry_at(region, first);
     uint64_t word = load_word(region, first);
+    uint64_t mine;
     uint32_t serial, next;
 
     if (!can_take(region, first, word, &next))
         return 0;
     /* Before the CAS, so that no two blocks that begin here ever have the same one. */
     serial = atomic_fetch_add_explicit(&entry->serial, 1, memory_order_relaxed) + 1;
-#if BROOD_MUTANT == MUTANT_ANONYMOUS_CLAIM
-    if (!swap_word(region, first, word, make_word(KEPT, pages_of(word), serial, 0)))
+    mine = make_word(BROOD_MUTANT == MUTANT_ANONYMOUS_CLAIM ? KEPT : MAKING, pages_of(word), serial,
+                     me);
+    if (!swap_word(region, first, word, mine))
         return 0;
-#else
-    if (!swap_word(region, first, word, make_word(MAKING, pages_of(word), serial, me)))
-        return 0;
-#endif
     /* Release, with the acquire of who reads the count and then the word again. */
     atomic_store_explicit(&entry->count, count, memory_order_release);
     for (uint32_t i = 1; i < count; i++)

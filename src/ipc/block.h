@@ -39,6 +39,7 @@ struct block_entry {
 struct block_hints {
     _Alignas(64) _Atomic uint32_t ready; /* so many entries of the table have pages; only grows */
     _Alignas(64) _Atomic uint32_t low;   /* no chunk below is free, perhaps */
+    _Atomic uint32_t shared;             /* of ipc/shared.c: not fewer than there are blocks */
 };
 
 /* LEN bytes, with pages, contents unspecified, MAKING(me). 0 and the offset; -EAGAIN: no such run is

@@ -58,6 +58,8 @@ enum {
     FIRST_MASK = 63,
     ROOM_ANY = 240,    /* in place, in a queue of messages of any size */
     ROOM_MAX = 4080,   /* in place, at most */
+    ROOM_PACKED = 496, /* for several items */
+    PACK_AIM = 8,
     RESTARTS_MAX = 256 /* then whoever looks is told that there is nothing, and looks again */
 };
 #define TAG_MASK (((uint64_t)1 << TAG_BITS) - 1)
@@ -122,11 +124,13 @@ uint32_t brood__cell_low_ticket(uint64_t ticket)
 
 struct cells_shape brood__cells_shape(uint32_t count, size_t item_size)
 {
-    size_t room = item_size == 0 ? ROOM_ANY : item_size;
+    size_t room = item_size == 0 || item_size > ROOM_MAX ? ROOM_ANY : item_size;
     struct cells_shape shape = {.count = count, .pack = 1};
 
-    if (room > ROOM_MAX)
-        room = ROOM_ANY;
+    /* A cache line or so of each cell is used by items put alone, all of it by those put in many. */
+    if (item_size != 0 && item_size <= ROOM_PACKED / 2)
+        room =
+            item_size * (item_size * PACK_AIM <= ROOM_PACKED ? PACK_AIM : ROOM_PACKED / item_size);
     shape.stride = (uint32_t)((sizeof(struct cell) + room + 63) & ~(size_t)63);
     if (shape.stride < CELL_STRIDE_MIN)
         shape.stride = CELL_STRIDE_MIN;
@@ -409,9 +413,9 @@ static void begin(const struct cells_view *view, struct walk *walk)
 static enum step walk_once(const struct cells_view *view, struct walk *walk, roster_tag me,
                            uint64_t flags, struct cell_claim *claim)
 {
-    uint64_t start = walk->ticket;
+    unsigned room = view->shape.count; /* for tickets that are not over */
 
-    while (walk->ticket - start <= view->shape.count) {
+    while (room > 0) {
         struct cell *cell = cell_of(view, walk->ticket);
         uint64_t word = atomic_load(&cell->word);
         enum step step = look_at(view, walk, cell, word, me);
@@ -424,6 +428,9 @@ static enum step walk_once(const struct cells_view *view, struct walk *walk, ros
         } else if (step == STEP_ON) {
             if (ahead(word, walk->ticket) > 0 || BROOD_MUTANT == MUTANT_HEAD_OVER_READING)
                 follow(view, walk);
+            /* The head may lag by more than a lap: messages that were given up move only the tail. */
+            if (!walk->leading || ahead(word, walk->ticket) <= 0)
+                room--;
             walk->ticket++;
         } else if (step != STEP_AGAIN) {
             return step;
@@ -494,11 +501,19 @@ bool brood__cells_roomy(const struct cells_view *view)
     return ahead(word, end) == 0 && state_of(word) == EMPTY;
 }
 
-bool brood__cells_passed_all(const struct cells_view *view, uint64_t ticket)
+/* The first ticket that is not over. */
+static uint64_t first_live(const struct cells_view *view)
 {
     uint64_t t = atomic_load_explicit(&view->shared->head, memory_order_relaxed);
 
-    for (; t < ticket; t++) {
+    while (ahead(atomic_load(&cell_of(view, t)->word), t) > 0)
+        t++;
+    return t;
+}
+
+bool brood__cells_passed_all(const struct cells_view *view, uint64_t ticket)
+{
+    for (uint64_t t = first_live(view); t < ticket; t++) {
         struct cell *cell = cell_of(view, t);
         uint64_t word = atomic_load(&cell->word);
 
@@ -522,7 +537,7 @@ bool brood__cells_passed(const struct cells_view *view, uint32_t low_ticket)
 
 uint64_t brood__cells_size(const struct cells_view *view)
 {
-    uint64_t start = atomic_load_explicit(&view->shared->head, memory_order_relaxed);
+    uint64_t start = first_live(view);
     uint64_t size = 0;
 
     for (uint64_t t = start; t - start < view->shape.count; t++) {
@@ -540,7 +555,7 @@ uint64_t brood__cells_size(const struct cells_view *view)
 
 bool brood__cells_ready(const struct cells_view *view)
 {
-    uint64_t start = atomic_load_explicit(&view->shared->head, memory_order_relaxed);
+    uint64_t start = first_live(view);
 
     for (uint64_t t = start; t - start < view->shape.count; t++) {
         uint64_t word = atomic_load(&cell_of(view, t)->word);

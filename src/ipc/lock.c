@@ -7,9 +7,8 @@
  *     tag --store--> other tag | GRANTED --CAS--> other tag     handed to one who starves
  *
  * A waiter sets WAITED and sleeps on the word; who releases takes WAITED away and wakes one. The
- * flag is lost then for those who sleep on, so whoever has slept takes the lock with WAITED set,
- * and whoever has slept and gives up sets it again. TORN stays, through any number of owners,
- * until one calls consistent.
+ * flag is lost then for those who sleep on, so whoever has slept takes the lock with WAITED set, or
+ * sets it before it gives up. TORN stays, through any number of owners, until one calls consistent.
  *
  * Nobody starves: who has waited for a millisecond writes its tag into .starving (one at a time).
  * A release that finds a living tag there grants the lock to it instead of freeing it. A grant holds
@@ -186,19 +185,15 @@ static int64_t sleep_end(const struct taking *taking, int64_t now)
     return end < taking->deadline ? end : taking->deadline;
 }
 
-/* Our time is over. A wake-up may have come to us meanwhile, or the lock itself: if it is not free
- * now, its owner has to wake the next one in our place. */
+/* Our time is over, and WAITED has been set since we last slept: whatever wake-up we had taken, the
+ * next release wakes somebody in our place. Once we starve no more nobody can grant us the lock, so
+ * one more look tells whether somebody has. */
 static int give_up(struct taking *taking)
 {
     int r;
 
     leave_starving(taking);
-    do {
-        r = try_take(taking);
-#if BROOD_MUTANT == MUTANT_GIVES_UP_SILENTLY
-        break;
-#endif
-    } while (r == WAIT_ON && !mark_waited(taking));
+    r = try_take(taking);
     return r == WAIT_ON ? -ETIMEDOUT : r;
 }
 
@@ -209,8 +204,14 @@ static int sleep_once(struct taking *taking)
     int r = try_take(taking);
     int64_t now, end;
 
-    if (r != WAIT_ON || !mark_waited(taking))
+    if (r != WAIT_ON)
         return r;
+#if BROOD_MUTANT == MUTANT_GIVES_UP_SILENTLY
+    if (now_ns() >= taking->deadline)
+        return give_up(taking);
+#endif
+    if (!mark_waited(taking))
+        return WAIT_ON;
     now = now_ns();
     if (now >= taking->deadline)
         return give_up(taking);

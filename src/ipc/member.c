@@ -12,10 +12,10 @@
  * it ends, when it takes the region off itself, or when it next joins anything.
  *
  * A forked child has one thread, which has joined nothing: its memberships are known by the number
- * of the process (sys/self.h) to be those of the parent, and are forgotten. The private roster is
- * made new there: whatever its slots own belongs to threads that the child does not have. Only the
- * slot of the thread that comes first with a membership from before the fork stays: it is the same
- * thread, and the locks it held it holds.
+ * of the process (sys/self.h) to be those of the parent, and are forgotten. Only the private roster
+ * stays, made new: whatever its slots own belongs to threads that the child does not have, but for
+ * the slot of the thread that forked: it is the same thread, and the locks it held it holds. All
+ * that is done before fork() returns; after a raw clone by the first thread that comes by.
  *
  * A death leaves nothing here: all of it is private memory.
  */
@@ -28,7 +28,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 
 enum { PAGE_LEN_MIN = 4096 };
 
@@ -54,22 +53,38 @@ _Thread_local struct member brood__member_private;
 _Atomic uint32_t brood__member_lists;
 static _Thread_local struct joined *joined;
 
-static void forget_threads(void);
-
 /* Guards what follows, and the fields of listings. */
 static struct own_lock listings_lock = OWN_LOCK;
 static struct listing *listings;
 static struct listing *leaving; /* taken off, with threads in it */
 static struct listing private_listing;
 static pthread_key_t at_thread_end;
-static pthread_once_t prepared = PTHREAD_ONCE_INIT;
+static bool prepared;
+static bool leaves_at_exit;
 
 /* ---- a forked child ---- */
+
+/* This thread's private membership goes on in the child: the tag, or 0: it has none. */
+static roster_tag keep_private(void)
+{
+    struct joined *entry = joined;
+
+    while (entry != NULL && entry->listing != &private_listing)
+        entry = entry->next;
+    if (entry == NULL)
+        return 0;
+    entry->member.self = brood__self();
+    private_listing.threads = 1;
+    if (brood__member_private.roster != NULL)
+        brood__member_private.self = entry->member.self;
+    return entry->member.tag;
+}
 
 /* In a child, before anybody else is let in: no thread is anywhere. What had been taken off may be
  * unmapped at once. */
 static void forget_threads(void)
 {
+    brood__roster_forked();
     for (struct listing *listing = listings; listing != NULL; listing = listing->next)
         listing->threads = 0;
     private_listing.threads = 0;
@@ -82,7 +97,13 @@ static void forget_threads(void)
         brood__free(listing);
     }
     if (private_listing.roster != NULL)
-        brood__roster_inherit(private_listing.roster, brood__member_private.tag);
+        brood__roster_inherit(private_listing.roster, keep_private());
+}
+
+static void begin_child(void)
+{
+    brood__own_lock(&listings_lock, forget_threads);
+    brood__own_unlock(&listings_lock);
 }
 
 /* ---- leaving ---- */
@@ -152,11 +173,30 @@ static void thread_ends(void *unused)
     brood__member_leave_all();
 }
 
-static void prepare(void)
+/* Who joins again in a later exit handler leaves again after it. */
+static void process_exits(void)
 {
-    (void)pthread_key_create(&at_thread_end, thread_ends);
-    /* The main thread may end by exit(), which runs no destructors of threads. */
-    (void)atexit(brood__member_leave_all);
+    brood__own_lock(&listings_lock, forget_threads);
+    leaves_at_exit = false;
+    brood__own_unlock(&listings_lock);
+    brood__member_leave_all();
+}
+
+/* With the lock. -EAGAIN: the program has no key left. */
+static int prepare(void)
+{
+    if (!prepared) {
+        if (pthread_key_create(&at_thread_end, thread_ends) != 0)
+            return -EAGAIN;
+        if (brood__at_fork(NULL, NULL, begin_child) < 0)
+            return -ENOMEM;
+        prepared = true;
+    }
+    /* A thread that ends by exit(), such as the main thread, gets no destructors called. */
+    if (!leaves_at_exit)
+        brood__at_exit(process_exits);
+    leaves_at_exit = true;
+    return 0;
 }
 
 /* Memberships of the parent, and of regions that are gone. */
@@ -205,14 +245,15 @@ static int make_private(void)
 static int enter(const void *address, struct listing **out_listing)
 {
     struct listing *listing = NULL;
-    int r = 0;
+    int r;
 
     brood__own_lock(&listings_lock, forget_threads);
+    r = prepare();
     for (listing = listings; listing != NULL; listing = listing->next)
         if ((uintptr_t)address - listing->base < listing->len)
             break;
     if (listing == NULL) {
-        r = make_private();
+        r = r < 0 ? r : make_private();
         listing = &private_listing;
     }
     if (r == 0)
@@ -232,17 +273,6 @@ static void back_out(struct listing *listing)
     finish(last);
 }
 
-/* The one that comes back with a private membership from before a fork has kept its slot. */
-static int take_tag(struct listing *listing, roster_tag *out_tag)
-{
-    if (listing == &private_listing && brood__member_private.roster == listing->roster &&
-        brood__roster_alive(listing->roster, brood__member_private.tag)) {
-        *out_tag = brood__member_private.tag;
-        return 0;
-    }
-    return brood__roster_join(listing->roster, out_tag);
-}
-
 static int join(const void *address, struct joined **out_entry)
 {
     struct joined *entry = brood__alloc_zeroed(1, sizeof *entry);
@@ -251,13 +281,12 @@ static int join(const void *address, struct joined **out_entry)
 
     if (entry == NULL)
         return -ENOMEM;
-    (void)pthread_once(&prepared, prepare);
     r = enter(address, &listing);
     if (r < 0) {
         brood__free(entry);
         return r;
     }
-    r = take_tag(listing, &entry->member.tag);
+    r = brood__roster_join(listing->roster, &entry->member.tag);
     if (r < 0) {
         back_out(listing);
         brood__free(entry);

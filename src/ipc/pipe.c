@@ -35,7 +35,7 @@
 #include <poll.h>
 
 /* What is asked of the system for what is under way; it gives less to ordinary users. */
-enum { ROOM = 2 * 1024 * 1024, PACKET_KEY = 1, SOCKET_KEY = 2 };
+enum { ROOM = 512 * 1024, PACKET_KEY = 1, SOCKET_KEY = 2 };
 
 static struct stable_list ends;
 static const brood_pipe_options no_options;

@@ -59,7 +59,7 @@ struct letter {
 };
 
 /* Copying a few bytes is cheaper than a call with two parts. */
-static int64_t send_copied(const struct brood_pipe *pipe, const struct letter *letter)
+static inline int64_t send_copied(const struct brood_pipe *pipe, const struct letter *letter)
 {
     const struct head head = {.magic = HEAD_MAGIC, .kind = KIND_INLINE};
     char packet[sizeof head + COPIED_MAX];
@@ -150,8 +150,15 @@ int brood_pipe_put_fds(brood_pipe *pipe, const void *data, size_t len, const int
     return r;
 }
 
+/* The short way of a short message. Each return after a call into the kernel is a miss of the
+ * processor's, so here are few. Whatever goes wrong goes the long way, which says what it is. */
 int brood_pipe_put(brood_pipe *pipe, const void *data, size_t len, int64_t timeout_ms)
 {
+    const struct letter letter = {.data = data, .len = len, .object = -1};
+
+    if (len <= COPIED_MAX && check(pipe, true) == 0 && (data != NULL || len == 0) &&
+        send_copied(pipe, &letter) >= 0)
+        return 0;
     return brood_pipe_put_fds(pipe, data, len, NULL, 0, timeout_ms);
 }
 
@@ -165,7 +172,7 @@ static void close_each(const int *fds, unsigned count)
 
 /* What LEN bytes of a packet with COUNT descriptors are: 0 and the packet, which has them now; else
  * they are still the caller's. */
-static int read_packet(const char *bytes, size_t len, const int *fds, unsigned count,
+static inline int read_packet(const char *bytes, size_t len, const int *fds, unsigned count,
                        struct packet *out)
 {
     struct head head;
@@ -207,7 +214,7 @@ static int judge_nothing(const struct brood_pipe *pipe)
 }
 
 /* Locked. 1 and the next message, in pipe->packet; 0 at the end; -EAGAIN. */
-static int receive(struct brood_pipe *pipe)
+static inline int receive(struct brood_pipe *pipe)
 {
     struct iovec part = {.iov_base = pipe->buffer, .iov_len = PIPE_BUFFER_LEN};
     int fds[SOCKET_FDS_MAX];
@@ -254,7 +261,7 @@ static int read_object(int object, char *data, size_t len)
     return 0;
 }
 
-static int copy_out(const struct packet *packet, const struct target *target)
+static inline int copy_out(const struct packet *packet, const struct target *target)
 {
     int r = 0;
 
@@ -300,7 +307,7 @@ static int make_message(const struct packet *packet, brood_message *out_message)
     return 0;
 }
 
-static void hand_over_fds(const struct packet *packet, const struct target *target)
+static inline void hand_over_fds(const struct packet *packet, const struct target *target)
 {
     unsigned room = target->fds == NULL ? 0 : *target->inout_count;
     unsigned count = packet->fd_count < room ? packet->fd_count : room;
@@ -314,7 +321,7 @@ static void hand_over_fds(const struct packet *packet, const struct target *targ
 }
 
 /* Locked. As get: without waiting. */
-static int try_get(struct brood_pipe *pipe, const struct target *target)
+static inline int try_get(struct brood_pipe *pipe, const struct target *target)
 {
     bool kept = brood__pipe_has_packet(pipe);
     int r = receive(pipe);
@@ -334,7 +341,7 @@ static int try_get(struct brood_pipe *pipe, const struct target *target)
     return 1;
 }
 
-static int get(struct brood_pipe *pipe, const struct target *target, int64_t timeout_ms)
+static inline int get(struct brood_pipe *pipe, const struct target *target, int64_t timeout_ms)
 {
     int64_t deadline = 0;
     int r;

@@ -125,6 +125,10 @@ int brood_queue_send(brood_queue *queue, brood_message *message)
         queue_of(message) != queue)
         return -EINVAL;
     claim = claim_of(message);
+    if (atomic_load(&claim.cell->word) != claim.word) {
+        memset(message, 0, sizeof *message);
+        return -EOWNERDEAD;
+    }
     len = atomic_load_explicit(&claim.cell->len, memory_order_relaxed);
     if (message->len > len || (queue->item_size != 0 && message->len != len))
         return -EMSGSIZE;

@@ -6,27 +6,30 @@
  *             generation even                odd               even
  *                                             |
  *                                             +-- the thread is gone: the kernel sets OWNER_DIED in
- *                                                 the life word; whoever notices makes the
- *                                                 generation even (the burial) and wakes everybody
+ *                                                 the life word; whoever notices buries it
  *
  * The life lock is locked by trylock only, and unlocked by leave only; nobody ever waits in libc for
  * it. Others read its word: a thread id means alive, 0 or OWNER_DIED not. Its place in a
- * pthread_mutex_t is looked up once, by locking one and looking for our thread id.
+ * pthread_mutex_t is looked up once, by locking one and looking what changes to our thread id.
  *
- * What always holds
- *   - A tag has an odd generation, and is alive as long as its slot has the same one and the life word
- *     says so. So a slot that is being joined (locked, generation still even) makes no old tag live.
- *   - Every change that a sleeper may have to know (a join, a burial, a leave) increments .moment and
- *     wakes all who sleep with it.
+ * Alive is a tag whose slot has its generation, whose life word says so, and names the thread that
+ * .tid does: so no joiner that has just locked a dead slot makes the old tag live. Who leaves sets
+ * .tid to 0 first: from then on its tag is dead, but it is no death.
  *
- * Deaths: a joiner killed anywhere leaves a lock marked OWNER_DIED, which the next joiner takes over.
- * Killed between burial and wake, the burier is itself a death that every sleeper watches. The kernel
- * wakes one watcher of a death; that one looks through the roster and wakes the rest, and if it is
- * killed before, its own death wakes the next.
+ * A burial is three steps in one word for the whole roster, {deaths:36 | tag:28}: the tag goes in
+ * and the count up; then the generation becomes even and everybody is told; then the tag goes out.
+ * Whoever finds a tag there, after looking at all slots, does the rest. So each death counts once,
+ * and a death that no slot shows any more has been told to everybody, whoever was killed meanwhile.
  *
- * Orders: the generation is stored with release after pid, tid and note, and loaded with acquire
- * before them. .moment is sequentially consistent with everything a sleeper looks at: it is read
- * before the look, and changed after what it tells about.
+ * Deaths: a joiner or leaver killed anywhere leaves a lock marked OWNER_DIED, which the next joiner
+ * takes over; if its generation is odd, that was a death. The kernel wakes one watcher of a death;
+ * that one looks through the roster and tells the rest, and if it is killed before, its own death
+ * wakes the next. A joiner is watched by nobody: it buries the last holder before it locks the slot.
+ *
+ * Orders: all accesses are sequentially consistent unless said otherwise. .moment is read before
+ * the look at what is waited for, and changed after what it tells about: a sleeper sees either the
+ * change, or another .moment than it read, and does not sleep. pid, tid and note are stored before
+ * the generation that they belong to, and loaded after it or checked against it again.
  */
 #include "ipc/roster.h"
 
@@ -47,31 +50,45 @@ enum {
     GENERATION_MASK = 0xffff,
     WATCHED_MAX = 120,
     LIBC_IS_GLIBC = 1,
+    NOT_KNOWN = 0,
     LAYOUT = 1, /* of what lies in shared memory; any change counts it up */
-    EVERYBODY = 0x7fffffff
+    EVERYBODY = 0x7fffffff,
+    TOO_MANY = EVERYBODY
 };
 #define HEARTBEAT_NS 50000000
+#define TAG_MASK (((uint64_t)1 << TAG_BITS) - 1)
+#define DEATH_ONE ((uint64_t)1 << TAG_BITS)
+
+/* Mutants that the crash sweeps must catch; see tests/ipc/test_roster_kill.c. */
+#define MUTANT_SILENT_JOIN 91
+#define MUTANT_SILENT_BURIAL 92
+#define MUTANT_NO_WAITERS_BIT 93
+#define MUTANT_LOOKS_AT_LIFE_ONLY 94
+#define MUTANT_BURIES_BEFORE_TELLING 95
+#define MUTANT_LEAVES_BEFORE_TELLING 96
+#ifndef BROOD_MUTANT
+#define BROOD_MUTANT 0
+#endif
 
 struct roster_slot {
     _Alignas(64) pthread_mutex_t life;
     _Atomic uint32_t generation;
-    _Atomic int32_t pid, tid;
+    _Atomic int32_t pid, tid; /* tid 0: it is leaving, or has left */
     _Atomic uint64_t note;
 };
 
 struct roster {
     _Alignas(64) uint32_t slots;
     _Atomic uint32_t moment;
-    _Atomic uint32_t deaths;
-    _Atomic uint32_t next;  /* where the next joiner looks first; a hint */
-    _Atomic uint32_t reach; /* no slot from here on was ever joined */
+    _Atomic uint64_t burial; /* {deaths:36 | tag:28}; tag 0: none is under way */
+    _Atomic uint32_t next;   /* where the next joiner looks first; a hint */
+    _Atomic uint32_t reach;  /* no slot from here on was ever joined */
     struct roster_slot slot[];
 };
 
 /* ---- the life word ---- */
 
-static pthread_once_t looked = PTHREAD_ONCE_INIT;
-static size_t life_offset; /* written once, under LOOKED */
+static _Atomic size_t life_place; /* 1 + offset; NOT_KNOWN at first; SIZE_MAX: there is none */
 
 static int new_life(pthread_mutex_t *life)
 {
@@ -89,29 +106,46 @@ static int new_life(pthread_mutex_t *life)
     return -r;
 }
 
-/* The kernel finds the word by an offset that libc gave it, and nobody else: so look. */
-static void look_for_life_word(void)
+/* The kernel finds the word by an offset that libc gave it, and nobody else: so look. It is the first
+ * that is 0 in a free lock and our thread id in a locked one; its type may be any number. Two
+ * threads that come here at once find the same. */
+static size_t look_for_life_word(void)
 {
     pthread_mutex_t mutex;
+    int32_t before[sizeof mutex / sizeof(int32_t)] = {0}, locked[sizeof mutex / sizeof(int32_t)];
     int32_t tid = (int32_t)gettid();
-    int32_t word;
+    size_t place = SIZE_MAX;
 
-    life_offset = SIZE_MAX;
-    if (new_life(&mutex) != 0 || pthread_mutex_lock(&mutex) != 0)
-        return;
-    for (size_t i = 0; i + sizeof word <= sizeof mutex && life_offset == SIZE_MAX;
-         i += sizeof word) {
-        memcpy(&word, (const char *)&mutex + i, sizeof word);
-        if (word == tid)
-            life_offset = i;
-    }
+    memset(&mutex, 0, sizeof mutex);
+    if (new_life(&mutex) != 0)
+        return SIZE_MAX;
+    memcpy(before, &mutex, sizeof before);
+    if (pthread_mutex_lock(&mutex) != 0)
+        return SIZE_MAX;
+    memcpy(locked, &mutex, sizeof locked);
+    for (size_t i = 0; i < sizeof locked / sizeof locked[0] && place == SIZE_MAX; i++)
+        if (before[i] == 0 && locked[i] == tid)
+            place = 1 + i * sizeof locked[0];
     (void)pthread_mutex_unlock(&mutex);
     (void)pthread_mutex_destroy(&mutex);
+    return place;
+}
+
+/* SIZE_MAX: this libc has no such word. Relaxed: the number is all there is to see. */
+static size_t life_offset(void)
+{
+    size_t place = atomic_load_explicit(&life_place, memory_order_relaxed);
+
+    if (place == NOT_KNOWN) {
+        place = look_for_life_word();
+        atomic_store_explicit(&life_place, place, memory_order_relaxed);
+    }
+    return place == SIZE_MAX ? SIZE_MAX : place - 1;
 }
 
 static _Atomic uint32_t *life_word(const struct roster *roster, unsigned index)
 {
-    return (_Atomic uint32_t *)((uintptr_t)&roster->slot[index].life + life_offset);
+    return (_Atomic uint32_t *)((uintptr_t)&roster->slot[index].life + life_offset());
 }
 
 static bool word_alive(uint32_t word)
@@ -130,18 +164,16 @@ uint32_t brood__roster_abi(void)
 {
     uint32_t abi = LAYOUT << 24 | (uint32_t)sizeof(struct roster_slot) << 8;
 
-    (void)pthread_once(&looked, look_for_life_word);
 #ifdef __GLIBC__
     abi |= LIBC_IS_GLIBC << 7;
 #endif
-    return abi | (uint32_t)(life_offset & 0x7f);
+    return abi | (uint32_t)(life_offset() & 0x7f);
 }
 
 void brood__roster_init(struct roster *roster, unsigned slots)
 {
     pthread_mutex_t life;
 
-    (void)pthread_once(&looked, look_for_life_word);
     memset(&life, 0, sizeof life);
     (void)new_life(&life);
     for (unsigned i = 0; i < slots; i++)
@@ -156,9 +188,8 @@ unsigned brood__roster_check(const struct roster *roster, size_t len)
     if (len < sizeof *roster)
         return 0;
     slots = *(const volatile uint32_t *)&roster->slots;
-    (void)pthread_once(&looked, look_for_life_word);
     if (slots == 0 || slots > ROSTER_SLOTS_MAX || brood__roster_len(slots) > len ||
-        life_offset == SIZE_MAX)
+        life_offset() == SIZE_MAX)
         return 0;
     return slots;
 }
@@ -181,7 +212,7 @@ uint32_t brood__roster_moment(const struct roster *roster)
 
 uint32_t brood__roster_deaths(const struct roster *roster)
 {
-    return atomic_load(&roster->deaths);
+    return (uint32_t)(atomic_load(&roster->burial) >> TAG_BITS);
 }
 
 static void tell_everybody(struct roster *roster)
@@ -190,39 +221,7 @@ static void tell_everybody(struct roster *roster)
     brood__futex_wake(&roster->moment, EVERYBODY);
 }
 
-/* ---- deaths ---- */
-
-/* True: this call was the one that did it. */
-static bool bury(struct roster *roster, unsigned index)
-{
-    struct roster_slot *slot = &roster->slot[index];
-    uint32_t generation = atomic_load(&slot->generation);
-
-    if ((generation & 1) == 0 || word_alive(atomic_load(life_word(roster, index))))
-        return false;
-    if (!atomic_compare_exchange_strong(&slot->generation, &generation, generation + 1))
-        return false;
-    atomic_fetch_add(&roster->deaths, 1);
-    tell_everybody(roster);
-    return true;
-}
-
-/* True: somebody had died. */
-static bool look(struct roster *roster)
-{
-    unsigned reach = reach_of(roster);
-    bool any = false;
-
-    for (unsigned i = 0; i < reach; i++)
-        if (!word_alive(atomic_load_explicit(life_word(roster, i), memory_order_acquire)))
-            any = bury(roster, i) || any;
-    return any;
-}
-
-void brood__roster_look(struct roster *roster)
-{
-    (void)look(roster);
-}
+/* ---- tags ---- */
 
 static bool slot_of(const struct roster *roster, roster_tag tag, unsigned *out_index)
 {
@@ -234,30 +233,120 @@ static bool slot_of(const struct roster *roster, roster_tag tag, unsigned *out_i
     return true;
 }
 
-static uint32_t generation_of(roster_tag tag)
+/* Of a slot that is held, so with an odd generation. */
+static roster_tag tag_of(unsigned index, uint32_t generation)
 {
-    return tag >> GENERATION_SHIFT & GENERATION_MASK;
+    return (generation >> 1 & GENERATION_MASK) << GENERATION_SHIFT | ((uint32_t)index + 1);
 }
 
-static bool same_generation(const struct roster_slot *slot, roster_tag tag)
+static bool is_held(uint32_t generation)
 {
-    return (atomic_load(&slot->generation) & GENERATION_MASK) == generation_of(tag);
+    return (generation & 1) != 0;
+}
+
+static bool holds(const struct roster *roster, unsigned index, roster_tag tag)
+{
+    uint32_t generation = atomic_load(&roster->slot[index].generation);
+
+    return is_held(generation) && tag_of(index, generation) == tag;
+}
+
+/* Between the lock of a joiner and its .tid the word names one thread and .tid another. */
+static bool names_same_thread(uint32_t word, int32_t tid)
+{
+    return word_alive(word) && (int32_t)(word & FUTEX_TID_MASK) == tid;
 }
 
 bool brood__roster_alive(const struct roster *roster, roster_tag tag)
 {
-    const struct roster_slot *slot;
     unsigned index;
     uint32_t word;
 
-    if (!slot_of(roster, tag, &index) || (generation_of(tag) & 1) == 0)
+    if (!slot_of(roster, tag, &index))
         return false;
-    slot = &roster->slot[index];
     word = atomic_load(life_word(roster, index));
-    /* The next holder locks the life lock first and changes .tid and the generation after that. In
-     * between the word names one thread and .tid another: ours is dead. */
-    return word_alive(word) && (int32_t)(word & FUTEX_TID_MASK) == atomic_load(&slot->tid) &&
-           same_generation(slot, tag);
+    return names_same_thread(word, atomic_load(&roster->slot[index].tid)) &&
+           holds(roster, index, tag);
+}
+
+/* ---- deaths ---- */
+
+/* The second and the third step of a burial. By any number of processes at once. */
+static void end_burial(struct roster *roster, uint64_t burial)
+{
+    roster_tag tag = (roster_tag)(burial & TAG_MASK);
+    unsigned index;
+
+    if (slot_of(roster, tag, &index)) {
+        uint32_t generation = atomic_load(&roster->slot[index].generation);
+
+        /* As long as BURIAL is there, nobody can have joined that slot. */
+        if (is_held(generation) && tag_of(index, generation) == tag &&
+            atomic_load(&roster->burial) == burial)
+            (void)atomic_compare_exchange_strong(&roster->slot[index].generation, &generation,
+                                                 generation + 1);
+    }
+#if BROOD_MUTANT == MUTANT_BURIES_BEFORE_TELLING
+    (void)atomic_compare_exchange_strong(&roster->burial, &burial, burial & ~TAG_MASK);
+#endif
+#if BROOD_MUTANT != MUTANT_SILENT_BURIAL
+    tell_everybody(roster);
+#endif
+    (void)atomic_compare_exchange_strong(&roster->burial, &burial, burial & ~TAG_MASK);
+}
+
+/* True: there was one. */
+static bool end_any_burial(struct roster *roster)
+{
+    uint64_t burial = atomic_load(&roster->burial);
+
+    if ((burial & TAG_MASK) == 0)
+        return false;
+    end_burial(roster, burial);
+    return true;
+}
+
+/* Whether the one that holds the slot with this generation is gone. The generation is looked at
+ * again last: it is another one if word and tid are of two holders. */
+static bool holder_is_gone(const struct roster *roster, unsigned index, uint32_t generation)
+{
+    int32_t tid = atomic_load(&roster->slot[index].tid);
+    uint32_t word = atomic_load(life_word(roster, index));
+
+    if (atomic_load(&roster->slot[index].generation) != generation)
+        return false;
+    /* Alive with tid 0: it is leaving. */
+    return !word_alive(word) || (tid != 0 && !names_same_thread(word, tid));
+}
+
+/* True: this call was the one that counted it. MINE: the caller has locked the slot, so whoever has
+ * held it is gone. If the CAS succeeds, no burial has begun since BURIAL was read, and without one no
+ * dead holder's generation changes. */
+static bool bury(struct roster *roster, unsigned index, bool mine)
+{
+    for (;;) {
+        uint64_t burial = atomic_load(&roster->burial);
+        uint32_t generation = atomic_load(&roster->slot[index].generation);
+        uint64_t next = ((burial & ~TAG_MASK) + DEATH_ONE) | tag_of(index, generation);
+
+        if (!is_held(generation) || !(mine || holder_is_gone(roster, index, generation)))
+            return false;
+        if ((burial & TAG_MASK) != 0) {
+            end_burial(roster, burial);
+        } else if (atomic_compare_exchange_strong(&roster->burial, &burial, next)) {
+            end_burial(roster, next);
+            return true;
+        }
+    }
+}
+
+void brood__roster_look(struct roster *roster)
+{
+    unsigned reach = reach_of(roster);
+
+    for (unsigned i = 0; i < reach; i++)
+        (void)bury(roster, i, false);
+    (void)end_any_burial(roster);
 }
 
 bool brood__roster_who(const struct roster *roster, roster_tag tag, int *out_pid, int *out_tid)
@@ -271,10 +360,9 @@ bool brood__roster_who(const struct roster *roster, roster_tag tag, int *out_pid
     slot = &roster->slot[index];
     *out_pid = atomic_load(&slot->pid);
     *out_tid = atomic_load(&slot->tid);
-    generation = atomic_load(&slot->generation) & GENERATION_MASK;
-    /* One more: it was buried, and nobody has the slot yet. */
-    return generation == generation_of(tag) ||
-           generation == ((generation_of(tag) + 1) & GENERATION_MASK);
+    generation = atomic_load(&slot->generation);
+    /* An even one: its last holder is buried or has left, and nobody has the slot yet. */
+    return generation != 0 && tag_of(index, generation - !is_held(generation)) == tag;
 }
 
 void brood__roster_note(struct roster *roster, roster_tag tag, uint64_t note)
@@ -288,12 +376,26 @@ bool brood__roster_dead_note(struct roster *roster, uint64_t note)
 
     for (unsigned i = 0; i < reach; i++)
         if (atomic_load(&roster->slot[i].note) == note &&
-            !word_alive(atomic_load(life_word(roster, i))))
+            !names_same_thread(atomic_load(life_word(roster, i)),
+                               atomic_load(&roster->slot[i].tid)))
             return true;
     return false;
 }
 
 /* ---- joining ---- */
+
+/* Where libc keeps the robust mutexes of this thread, and how far from there their words are:
+ * written when it has joined. A forked child has them at the same addresses. */
+static _Thread_local struct robust_list_head *robust_locks;
+static _Thread_local long robust_offset;
+
+static void note_robust_locks(void)
+{
+    if (robust_locks == NULL)
+        robust_locks = brood__robust_list();
+    if (robust_locks != NULL)
+        robust_offset = robust_locks->futex_offset;
+}
 
 static void raise_reach(struct roster *roster, uint32_t reach)
 {
@@ -303,23 +405,21 @@ static void raise_reach(struct roster *roster, uint32_t reach)
         continue;
 }
 
-/* The slot is ours if nobody alive has it. Its last holder may have died unnoticed. */
+/* The slot is ours if nobody alive has it. Its last holder may have died unnoticed, and is buried
+ * before we are in its place: then its death still shows if we are killed. */
 static bool take_slot(struct roster *roster, unsigned index)
 {
     struct roster_slot *slot = &roster->slot[index];
     int r;
 
     raise_reach(roster, index + 1);
+    (void)bury(roster, index, false);
     r = pthread_mutex_trylock(&slot->life);
     if (r != 0 && r != EOWNERDEAD)
         return false;
     if (r == EOWNERDEAD)
         (void)pthread_mutex_consistent(&slot->life);
-    if ((atomic_load(&slot->generation) & 1) != 0) {
-        atomic_fetch_add(&slot->generation, 1);
-        atomic_fetch_add(&roster->deaths, 1);
-        tell_everybody(roster);
-    }
+    (void)bury(roster, index, true);
     return true;
 }
 
@@ -352,35 +452,61 @@ int brood__roster_join(struct roster *roster, roster_tag *out_tag)
     uint32_t generation;
     int index;
 
-    if (slots == 0 || slots > ROSTER_SLOTS_MAX || life_offset == SIZE_MAX)
+    if (slots == 0 || slots > ROSTER_SLOTS_MAX || life_offset() == SIZE_MAX)
         return BROOD_EABI;
     index = find_slot(roster, slots);
     if (index < 0)
         return index;
     slot = &roster->slot[index];
+    note_robust_locks();
     atomic_store(&slot->pid, (int32_t)getpid());
     atomic_store(&slot->tid, (int32_t)gettid());
     atomic_store(&slot->note, 0);
     generation = atomic_fetch_add(&slot->generation, 1) + 1;
     /* Before the first operation: from now on every sleeper watches us too. */
+#if BROOD_MUTANT != MUTANT_SILENT_JOIN
     tell_everybody(roster);
-    *out_tag = (generation & GENERATION_MASK) << GENERATION_SHIFT | ((uint32_t)index + 1);
+#endif
+    *out_tag = tag_of((unsigned)index, generation);
     return 0;
 }
 
+/* Killed before everybody is told, it is a death, and its generation shows that. */
 void brood__roster_leave(struct roster *roster, roster_tag tag)
 {
     unsigned index = (tag & SLOT_MASK) - 1;
     struct roster_slot *slot = &roster->slot[index];
+    bool mine = holds(roster, index, tag);
 
     atomic_store(&slot->note, 0);
-    if (same_generation(slot, tag))
-        atomic_fetch_add(&slot->generation, 1);
+#if BROOD_MUTANT == MUTANT_LEAVES_BEFORE_TELLING
+    if (mine)
+        (void)atomic_fetch_add(&slot->generation, 1);
+    mine = false;
+#endif
+    atomic_store(&slot->tid, 0);
     tell_everybody(roster);
+    if (mine)
+        (void)atomic_fetch_add(&slot->generation, 1);
     (void)pthread_mutex_unlock(&slot->life);
 }
 
-/* ---- a forked child's copy of private memory ---- */
+/* ---- forked children ---- */
+
+/* musl leaves the parent's list in the child, whose next lock would be put into it: into the parent's
+ * locks, in shared memory. (glibc empties it.) Locks of the child's own are in front, and stay. */
+void brood__roster_forked(void)
+{
+    struct robust_list_head *head = robust_locks;
+    uintptr_t node = head == NULL ? 0 : (uintptr_t)head->list.next;
+    uint32_t word;
+
+    if (head == NULL || node == (uintptr_t)head)
+        return;
+    word = *(const volatile uint32_t *)(node + (uintptr_t)robust_offset);
+    if ((word & FUTEX_TID_MASK) != (uint32_t)gettid())
+        head->list.next = &head->list;
+}
 
 static void renew_slot(struct roster *roster, unsigned index, bool keep)
 {
@@ -391,7 +517,7 @@ static void renew_slot(struct roster *roster, unsigned index, bool keep)
         (void)pthread_mutex_trylock(&slot->life);
         atomic_store(&slot->pid, (int32_t)getpid());
         atomic_store(&slot->tid, (int32_t)gettid());
-    } else if ((atomic_load(&slot->generation) & 1) != 0) {
+    } else if (is_held(atomic_load(&slot->generation))) {
         atomic_fetch_add(&slot->generation, 1);
     }
 }
@@ -401,29 +527,45 @@ void brood__roster_inherit(struct roster *roster, roster_tag keep)
     unsigned reach = reach_of(roster);
 
     for (unsigned i = 0; i < reach; i++)
-        renew_slot(roster, i,
-                   i + 1 == (keep & SLOT_MASK) && same_generation(&roster->slot[i], keep));
+        renew_slot(roster, i, i + 1 == (keep & SLOT_MASK) && holds(roster, i, keep));
+    (void)atomic_fetch_and(&roster->burial, ~TAG_MASK);
 }
 
 /* ---- sleeping ---- */
+
+/* The kernel wakes watchers of a death only if the life word says that there are any. */
+static uint32_t mark_watched(_Atomic uint32_t *life)
+{
+    uint32_t word = atomic_load(life);
+
+#if BROOD_MUTANT != MUTANT_NO_WAITERS_BIT
+    while (word_alive(word) && (word & FUTEX_WAITERS) == 0)
+        if (atomic_compare_exchange_weak(life, &word, word | FUTEX_WAITERS))
+            word |= FUTEX_WAITERS;
+#endif
+    return word;
+}
+
+static struct futex_watch watch_of(const _Atomic uint32_t *word, uint32_t value)
+{
+    return (struct futex_watch){.word = (const void *)(uintptr_t)word, .value = value};
+}
 
 /* Adds the life word of a slot to what wakes us. False: its holder is dead, and nobody knew. */
 static bool watch_slot(struct roster *roster, unsigned index, struct futex_watch *watches,
                        unsigned *inout_count)
 {
     _Atomic uint32_t *life = life_word(roster, index);
-    uint32_t word = atomic_load(life);
+    uint32_t word = mark_watched(life);
 
-    /* The kernel wakes watchers of a death only if this bit says that there are any. */
-    while (word_alive(word) && (word & FUTEX_WAITERS) == 0)
-        if (atomic_compare_exchange_weak(life, &word, word | FUTEX_WAITERS))
-            word |= FUTEX_WAITERS;
+    if (bury(roster, index, false))
+        return false;
     if (!word_alive(word))
-        return !bury(roster, index);
+        return true;
     if (*inout_count < WATCHED_MAX + 2)
-        watches[(*inout_count)++] = (struct futex_watch){.word = (const void *)(uintptr_t)life, .value = word};
+        watches[(*inout_count)++] = watch_of(life, word);
     else
-        *inout_count = UINT32_MAX; /* too many: see sleep_watching */
+        *inout_count = TOO_MANY;
     return true;
 }
 
@@ -441,26 +583,22 @@ static int sleep_looking(struct roster *roster, const _Atomic uint32_t *word, ui
     int64_t beat = heartbeat(deadline);
     int r = brood__futex_wait((const void *)(uintptr_t)word, value, beat);
 
-    (void)look(roster);
+    brood__roster_look(roster);
     return r == -ETIMEDOUT && beat == deadline ? -ETIMEDOUT : 0;
 }
 
-/* Fills WATCHES from the third on: how many there are then; 0: somebody had died; or more than
- * fit: UINT32_MAX. */
+/* Fills WATCHES from the third on: how many there are then; 0: somebody had died; or TOO_MANY. A slot
+ * that shows no death may have been cleared by one who was killed before it told: the burial is
+ * looked for last. */
 static unsigned watch_others(struct roster *roster, roster_tag me, struct futex_watch *watches)
 {
     unsigned reach = reach_of(roster);
     unsigned count = 2;
 
-    for (unsigned i = 0; i < reach; i++) {
-        if (i == (me & SLOT_MASK) - 1)
-            continue;
-        if (!watch_slot(roster, i, watches, &count))
+    for (unsigned i = 0; i < reach && count != TOO_MANY; i++)
+        if (i != (me & SLOT_MASK) - 1 && !watch_slot(roster, i, watches, &count))
             return 0;
-        if (count == UINT32_MAX)
-            break;
-    }
-    return count;
+    return end_any_burial(roster) ? 0 : count;
 }
 
 int brood__roster_sleep(struct roster *roster, roster_tag me, const _Atomic uint32_t *word,
@@ -470,16 +608,21 @@ int brood__roster_sleep(struct roster *roster, roster_tag me, const _Atomic uint
     unsigned count;
     int r = -ENOSYS;
 
-    watches[0] = (struct futex_watch){.word = (const void *)(uintptr_t)word, .value = value};
-    watches[1] = (struct futex_watch){.word = (const void *)(uintptr_t)&roster->moment, .value = moment};
+    watches[0] = watch_of(word, value);
+    watches[1] = watch_of(&roster->moment, moment);
     count = watch_others(roster, me, watches);
     if (count == 0)
         return 0;
-    if (count != UINT32_MAX)
+    if (count != TOO_MANY)
         r = brood__futex_wait_any(watches, count, deadline);
     if (r == -ENOSYS)
         return sleep_looking(roster, word, value, deadline);
-    /* The kernel woke one of those who watched a death, and it may have been us. */
-    (void)look(roster);
+#if BROOD_MUTANT == MUTANT_LOOKS_AT_LIFE_ONLY
+    if (atomic_load(word) != value || atomic_load(&roster->moment) != moment)
+        return r;
+#endif
+    /* The kernel woke one of those who watched a death, and it may have been us, whatever else has
+     * changed. */
+    brood__roster_look(roster);
     return r;
 }

@@ -11,6 +11,11 @@
  * a cell, a block) is named there by tag; a tag never comes to life again (a slot's generations come
  * round after 65536 joins of that slot, and joins take the slots in turn).
  *
+ * Known limits. Of an exec() by a thread that is not its process's first one the kernel marks
+ * nothing: that thread stays alive here for ever. A thread with more than 2048 robust mutexes dies
+ * unnoticed in those locked first. A process that is stopped just when the kernel has woken it for a
+ * death tells the others when it goes on.
+ *
  * The law of waiting: a wake-up may die with the process that was to give it. Therefore whoever
  * sleeps here watches all other participants, and whoever learns of a death tells all sleepers. A
  * sleeper looks again at all that it waits for, whatever woke it.
@@ -44,6 +49,8 @@ uint32_t brood__roster_abi(void);
 int brood__roster_join(struct roster *roster, roster_tag *out_tag);
 /* Only by the thread that joined. Whatever the tag still owns is as if its owner had died. */
 void brood__roster_leave(struct roster *roster, roster_tag tag);
+/* In the child of a fork, before its thread locks a robust mutex: it has none of the parent's. */
+void brood__roster_forked(void);
 
 /* A roster in private memory, copied by fork(): all its holders are gone but the calling thread, whose
  * tag KEEP stays alive (0: it has none). Before anybody in the child uses it. */
@@ -55,7 +62,7 @@ bool brood__roster_alive(const struct roster *roster, roster_tag tag);
 uint32_t brood__roster_deaths(const struct roster *roster);
 /* Looks for deaths that nobody has noticed yet, and tells all sleepers. */
 void brood__roster_look(struct roster *roster);
-/* Of the participant TAG, alive or dead: false if the slot has a new holder. */
+/* Of the participant TAG, alive or dead: false if the slot has a new holder. TID 0: it has left. */
 bool brood__roster_who(const struct roster *roster, roster_tag tag, int *out_pid, int *out_tid);
 
 /* A word of the participant's own that others may read, for a barrier: 0 at first. After a death

@@ -470,37 +470,42 @@ static int connect_somewhere(uint64_t number, int64_t deadline)
     return fd == -ECONNREFUSED ? -ENOENT : fd;
 }
 
-/* What LEN bytes and COUNT descriptors mean: FD, or an error. Who serves may be anybody. */
-static int read_answer(const struct answer *answer, int64_t len, unsigned count, int fd)
+/* What LEN bytes and COUNT descriptors mean: the first of FDS, or an error. Who serves may be
+ * anybody. */
+static int read_answer(const struct answer *answer, int64_t len, unsigned count, const int *fds)
 {
     if (len == 0 && count == 0)
         return -ENOENT; /* it ended before it answered */
     if (len == sizeof *answer && answer->magic == ANSWER_MAGIC) {
         if (answer->error == 0 && count == 1)
-            return fd;
+            return fds[0];
         if (answer->error == 0 && count == 0)
             return -EMFILE; /* the kernel dropped it, for lack of room here */
         if (answer->error == -EPERM && count == 0)
             return -EPERM;
     }
-    if (count == 1)
-        brood__fd_close(fd);
+    for (unsigned i = 0; i < count; i++)
+        brood__fd_close(fds[i]);
     return -EPROTO;
 }
 
 static int receive_answer(int server, int64_t deadline)
 {
     struct pollfd waited = {.fd = server, .events = POLLIN};
+    char bytes[sizeof(struct answer) + 1]; /* one more than right, to see what is too long */
+    struct iovec part = {.iov_base = bytes, .iov_len = sizeof bytes};
     struct answer answer = {0};
-    struct iovec part = {.iov_base = &answer, .iov_len = sizeof answer};
-    unsigned count = 1;
-    int fd = -1;
+    int fds[2]; /* the same */
+    unsigned count = 2;
     int64_t r = brood__fd_wait(&waited, 1, deadline);
 
     if (r <= 0)
         return r < 0 ? (int)r : -ETIMEDOUT;
-    r = brood__socket_receive_parts(server, &part, 1, &fd, &count, false);
-    return r < 0 ? (int)r : read_answer(&answer, r, count, fd);
+    r = brood__socket_receive_parts(server, &part, 1, fds, &count, false);
+    if (r < 0)
+        return (int)r;
+    memcpy(&answer, bytes, (size_t)r < sizeof answer ? (size_t)r : sizeof answer);
+    return read_answer(&answer, r, count, fds);
 }
 
 /* To connect is to ask, and some things are given only once: so that there is room for what is given

@@ -7,13 +7,14 @@
  *
  * Each process allocates in a region of its own making, so that the kernel can free it with this
  * process and its descendants, while what the parent had allocated stays usable, and can be freed,
- * in the child. A region goes when the last block of it is freed by the process that made it; if
- * others have freed some of them, it stays until that process ends.
+ * in the child. A region goes when the process that made it frees the last block of it.
  *
- * What always holds: SHARED.blocks is not less than the blocks that this process has allocated and
- * not freed; it counts one more from before an allocation begins, so nobody drops the region then.
+ * What always holds: the count of blocks, in the region, is not less than there are: it is raised
+ * before a block is allocated, under the lock and only by the process that made the region, and
+ * lowered after one is freed, by anybody. So a region whose count is 0 can go.
  *
- * A death leaves what brood_region_alloc() leaves.
+ * A death leaves what it leaves in brood_region_alloc(); and a process that dies between freeing a
+ * block and counting it keeps the region of its parent until that ends.
  */
 #include "ipc/block.h"
 #include "ipc/region.h"
@@ -24,14 +25,12 @@
 static struct {
     struct own_lock lock;
     struct region *region; /* that this process has made, or NULL */
-    uint64_t blocks;
 } shared = {.lock = OWN_LOCK};
 
 /* In a forked child: what the parent had stays mapped, and is no longer ours to allocate in. */
 static void begin_anew(void)
 {
     shared.region = NULL;
-    shared.blocks = 0;
 }
 
 /* The region, with one more block counted; or NULL. */
@@ -45,18 +44,18 @@ static struct region *enter(void)
         shared.region = NULL;
     region = shared.region;
     if (region != NULL)
-        shared.blocks++;
+        (void)atomic_fetch_add(&region->hints->shared, 1);
     brood__own_unlock(&shared.lock);
     return region;
 }
 
-/* One block less, if it was one of REGION that is ours. */
+/* One block of REGION less. Under the lock: nobody begins to allocate there meanwhile. */
 static void leave(const struct region *region)
 {
     struct region *unused = NULL;
 
     brood__own_lock(&shared.lock, begin_anew);
-    if (shared.region == region && --shared.blocks == 0) {
+    if (atomic_fetch_sub(&region->hints->shared, 1) == 1 && shared.region == region) {
         unused = shared.region;
         shared.region = NULL;
     }

@@ -89,8 +89,10 @@ struct futex_watch {
 };
 enum { FUTEX_WATCHES_MAX = 128 };
 /* Sleeps until one of them is woken or has another value, or DEADLINE: as brood__futex_wait();
- * -ENOSYS: not on this kernel (before 5.16), or forbidden. */
+ * -ENOSYS: not on this kernel (before 5.16), or forbidden, or the kernel has no memory for it. */
 int brood__futex_wait_any(const struct futex_watch *watches, unsigned count, int64_t deadline);
+/* The calling thread's struct robust_list_head, that of libc: <linux/futex.h>. NULL: it has none. */
+void *brood__robust_list(void);
 
 /* ---- processes ---- */
 pid_t brood__fork(void); /* libc's: with its handlers and its thread id */

@@ -55,6 +55,11 @@ int brood__fork_guarded(bool allow_threads);
 int brood__private_add(int fd);
 void brood__private_remove(int fd);
 
+/* As atexit(): FN runs in exit(), also in that of a forked child. */
+void brood__at_exit(void (*fn)(void));
+/* As pthread_atfork(): around each fork(), but not around a raw clone. 0 or -ENOMEM. */
+int brood__at_fork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void));
+
 /* Threads of this process by the kernel's count, or -errno when /proc cannot tell. */
 int brood__thread_count(void);
 

@@ -79,7 +79,5 @@ int brood__memory_map_copy(void **out_address, int fd, size_t len);
 /* ---- others ---- */
 
 int brood__random(void *out, size_t len);
-/* As pthread_atfork(). */
-int brood__at_fork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void));
 
 #endif

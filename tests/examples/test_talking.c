@@ -147,24 +147,31 @@ static int talker_end(struct talker *talker)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
-/* Both at the ends of one pipe; DIGITS is what the first one printed. */
-static void talkers_start(struct talker *first, struct talker *second, char digits[33])
+/* The ref that a talker prints when it starts. */
+static void reads_ref(const struct talker *talker, char digits[33])
 {
     char line[128];
 
-    talker_start(first, NULL);
-    CHECK(fgets(line, sizeof line, first->screen) != NULL);
+    CHECK(fgets(line, sizeof line, talker->screen) != NULL);
     check_line(strtok(line, "\n"), "Run: chat [0-9a-f]{32}");
     memcpy(digits, strrchr(line, ' ') + 1, 33);
+}
+
+/* Both at the ends of one pipe. */
+static void talkers_start(struct talker *first, struct talker *second)
+{
+    char digits[33];
+
+    talker_start(first, NULL);
+    reads_ref(first, digits);
     talker_start(second, digits);
 }
 
 TEST(chat_carries_lines_both_ways_and_tells_of_a_kill)
 {
     struct talker first, second;
-    char digits[33];
 
-    talkers_start(&first, &second, digits);
+    talkers_start(&first, &second);
     types(&first, "hello\n");
     reads(&second, "> hello\n");
     types(&second, "hello yourself\n");
@@ -178,9 +185,8 @@ TEST(chat_carries_lines_both_ways_and_tells_of_a_kill)
 TEST(chat_ends_for_both_when_the_second_has_no_more_to_say)
 {
     struct talker first, second;
-    char digits[33];
 
-    talkers_start(&first, &second, digits);
+    talkers_start(&first, &second);
     types(&second, "bye\n");
     reads(&first, "> bye\n");
     close(second.keyboard);
@@ -190,13 +196,20 @@ TEST(chat_ends_for_both_when_the_second_has_no_more_to_say)
     CHECK_EQ(talker_end(&second), 0);
 }
 
-TEST(chat_with_somebody_who_is_not_there_says_so)
+TEST(chat_with_somebody_who_was_killed_says_so)
 {
-    static struct run run = {.program = "example-chat",
-                             .argument = {"00000000000000010000000000001000"}};
+    static struct run run = {.program = "example-chat"};
+    struct talker first;
+    char digits[33], *errors[LINES_MAX];
 
+    talker_start(&first, NULL);
+    reads_ref(&first, digits);
+    CHECK_OK(kill(first.pid, SIGKILL));
+    CHECK_EQ(talker_end(&first), -SIGKILL);
+    run.argument[0] = digits;
     run_program(&run);
     CHECK_EQ(run.status, 1);
     CHECK_STR(run.out, "");
-    CHECK(strstr(run.error, "brood_") != NULL || strstr(run.error, "open_") != NULL);
+    CHECK_EQ(cut(run.error, errors), 1);
+    check_line(errors[0], ".*chat\\.c:[0-9]+: .*: No such file or directory");
 }

@@ -84,8 +84,7 @@ static inline void bed_unmake(struct sync_bed *bed)
 
 static inline struct sync_bed *bed_open(enum bed_kind kind)
 {
-    void *memory =
-        mmap(NULL, bed_len(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *memory = mmap(NULL, bed_len(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
     CHECK(memory != MAP_FAILED);
     return bed_make(memory, kind);

@@ -18,12 +18,19 @@
 #ifndef BROOD_TESTS_IPC_SYNC_SCENE_H
 #define BROOD_TESTS_IPC_SYNC_SCENE_H
 
+#include "harness/gate.h"
 #include "harness/report.h"
 #include "harness/step.h"
 #include "harness/test.h"
 #include "ipc/sync_bed.h"
 
-enum { SLEEPERS_MAX = 4, NOT_YET = 99999 };
+#include "ipc/waiting.h"
+
+#ifndef BROOD_MUTANT
+#define BROOD_MUTANT 0
+#endif
+
+enum { SLEEPERS_MAX = 4, NOT_YET = 99999, LONG_SLEEPS = 15 };
 
 struct scene;
 typedef void scene_fn(struct scene *scene);
@@ -32,11 +39,11 @@ typedef void sleeper_fn(struct sync_bed *bed, unsigned index);
 struct scene {
     /* What a test asks for; all but operate and look_after may be left out. */
     scene_fn *arrange;
-    scene_fn *prepare;    /* in the victim, not interrupted */
-    scene_fn *operate;    /* in the victim */
-    scene_fn *repair;     /* in a second victim */
-    scene_fn *meanwhile;  /* while the victim is held up */
-    scene_fn *look_after; /* what must hold */
+    scene_fn *prepare;                                  /* in the victim, not interrupted */
+    scene_fn *operate;                                  /* in the victim */
+    scene_fn *repair;                                   /* in a second victim */
+    scene_fn *meanwhile;                                /* while the victim is held up */
+    scene_fn *look_after;                               /* what must hold */
     int (*nap)(struct sync_bed *bed, int64_t deadline); /* instead of the victim's first sleep */
 
     struct sync_bed *bed;
@@ -48,6 +55,7 @@ struct scene {
 static struct sync_bed *nap_bed;
 static int (*nap_once)(struct sync_bed *bed, int64_t deadline);
 static bool is_deaf;
+static struct gate *held_back; /* a deaf sleeper that was woken waits here before it looks */
 
 int __wrap_brood__roster_sleep(struct roster *roster, roster_tag me, const _Atomic uint32_t *word,
                                uint32_t value, uint32_t moment, int64_t deadline);
@@ -57,27 +65,47 @@ int __real_brood__roster_sleep(struct roster *roster, roster_tag me, const _Atom
 int __wrap_brood__roster_sleep(struct roster *roster, roster_tag me, const _Atomic uint32_t *word,
                                uint32_t value, uint32_t moment, int64_t deadline)
 {
-    int (*nap)(struct sync_bed *bed, int64_t deadline) = nap_once;
+    int (*nap)(struct sync_bed * bed, int64_t deadline) = nap_once;
 
     nap_once = NULL;
     if (nap != NULL)
         return nap(nap_bed, deadline);
-    if (is_deaf)
-        return brood__futex_wait((const void *)(uintptr_t)word, value, deadline);
+    if (deadline == NEVER)
+        (void)atomic_fetch_add(&nap_bed->shared[LONG_SLEEPS], 1);
+    if (is_deaf) {
+        int r = brood__futex_wait((const void *)(uintptr_t)word, value, deadline);
+
+        if (held_back != NULL)
+            gate_wait(held_back);
+        return r;
+    }
     return __real_brood__roster_sleep(roster, me, word, value, moment, deadline);
 }
 
 /* ---- sleepers ---- */
 
+/* Until PID has ended, or sleeps without a time of its own; SLEPT is how many had begun to before. */
+static inline void scene_await_rest(struct sync_bed *bed, pid_t pid, uint64_t slept)
+{
+    siginfo_t info = {0};
+
+    while (info.si_pid == 0 &&
+           (atomic_load(&bed->shared[LONG_SLEEPS]) == slept || !bed_looks_asleep(pid))) {
+        CHECK_OK(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT));
+        brood__yield();
+    }
+}
+
 static inline void scene_start(struct scene *scene, sleeper_fn *work)
 {
+    uint64_t slept = atomic_load(&scene->bed->shared[LONG_SLEEPS]);
     unsigned index = scene->sleepers;
 
     CHECK(index < SLEEPERS_MAX);
     atomic_store(&scene->bed->results[index], NOT_YET);
     scene->pids[index] = bed_fork(scene->bed, index, work);
     scene->sleepers++;
-    bed_await_rest(scene->pids[index]);
+    scene_await_rest(scene->bed, scene->pids[index], slept);
 }
 
 static inline void scene_sleeper(struct scene *scene, sleeper_fn *work)
@@ -122,7 +150,9 @@ static inline void scene_setup(void *memory, void *context)
 
     scene->bed = bed_make(memory, BED_PROCESSES);
     scene->sleepers = 0;
+    (void)brood__wait_looks(); /* on one CPU, so that nobody spins */
     is_deaf = false;
+    nap_bed = scene->bed;
     nap_once = NULL;
     if (scene->arrange != NULL)
         scene->arrange(scene);
@@ -134,7 +164,6 @@ static inline void scene_join(void *memory, void *context)
     const struct member *member;
 
     CHECK_OK(brood__member(memory, &member));
-    nap_bed = memory;
     nap_once = scene->nap;
     if (scene->prepare != NULL)
         scene->prepare(scene);

@@ -21,6 +21,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -46,7 +47,7 @@ static void await_thread_end(void)
 {
     int64_t deadline = deadline_in(TEST_PATIENCE_MS);
 
-    while (brood__thread_count() > 1 + TEST_TSAN) {
+    while (brood__thread_count() != 1 + TEST_TSAN) {
         CHECK(now_ns() < deadline);
         (void)sched_yield();
     }
@@ -180,11 +181,12 @@ TEST(nobody_serves_what_a_killed_process_served)
 static void fork_a_witness(void *context)
 {
     pid_t *witness = context;
+    pid_t pid = CHECK_OK(fork());
 
-    *witness = CHECK_OK(fork());
-    if (*witness == 0)
+    if (pid == 0)
         for (;;)
             (void)pause();
+    *witness = pid;
 }
 
 TEST(a_forked_child_does_not_keep_the_name_of_its_dead_parent)
@@ -195,13 +197,14 @@ TEST(a_forked_child_does_not_keep_the_name_of_its_dead_parent)
     void *memory = NULL;
     pid_t server;
 
+    CHECK_OK(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
     CHECK_OK(brood__memory_map_family(&memory, 4096));
     server = start_server(number, object, fork_a_witness, memory);
     end_process(server);
     start = now_ns();
     CHECK_ERR(brood__serve_ask(number), -ENOENT);
     CHECK(now_ns() - start < 1000000000);
-    end_process(*(pid_t *)memory); /* ours now: the runner is a subreaper, and so are we */
+    end_process(*(pid_t *)memory);
     brood__memory_unmap(memory, 4096);
     close(object);
 }
@@ -495,7 +498,8 @@ static void serve_and_ask(void *unused)
 
 TEST_LIMIT(a_failing_call_is_told_and_leaves_nothing, 120)
 {
-    sweep_faults(serve_and_ask, NULL, &(struct sweep_options){.sample = 80});
+    sweep_faults(serve_and_ask, NULL,
+                 &(struct sweep_options){.sample = 80, .except = "open read getdents"});
 }
 
 static bool is_dead(pid_t pid)

@@ -21,13 +21,15 @@
  *   - No two of the living are inside.
  *   - Who comes in is told of a death inside if and only if somebody has died inside since the last
  *     mending (one that was only granted the lock was not inside).
- *   - When nobody can move any more, all who live have finished: nobody is stranded, and the lock is
- *     not held by, or granted to, anybody alive.
- *   - While a living one is named, at most one other comes in, and one more for each death and each
- *     grant that expired.
+ *   - When nobody can move any more, all who live have finished: nobody is stranded, and whoever
+ *     comes next can have the lock.
+ *   - While a living one is named, each other comes in once at most, but for deaths and grants that
+ *     expired. (One that had read starving before, one that saw an older grant of the same look.)
  *
  * Time passes as it likes: whether a waiter names itself is open at every sleep, and a grant may
- * expire as often as timeouts are allowed.
+ * expire as often as timeouts are allowed. A sleep before a grant ends by itself in any case. The
+ * algorithm needs that: the same grant may come again, without being meant, between a waiter's look
+ * and its sleep (see the mutant SLEEPS_BEFORE_GRANTS).
  *
  * Not said: anything about weaker memory than a sequentially consistent one; slots of the roster
  * that are used again.
@@ -37,6 +39,21 @@
 #endif
 #ifndef ROUNDS
 #define ROUNDS 1
+#endif
+
+#define OWNER 7
+#define WAITED 8
+#define TORN 16
+#define GRANTED 32
+
+/* Whoever sleeps before a grant wakes by itself; in the end, with no other hope, so often. */
+#define RESCUES 3
+#if MUTANT == 14 /* SLEEPS_BEFORE_GRANTS */
+#define EXPIRES false
+#define EXPIRES_AT_ALL false
+#else
+#define EXPIRES ((seen & GRANTED) && rescues_left > 0)
+#define EXPIRES_AT_ALL (rescues_left > 0)
 #endif
 
 #include "sleepers.pml"
@@ -49,23 +66,22 @@
 #define TORN_IS_FORGOTTEN 6
 #define NAME_STAYS 7
 #define GRANT_HOLDS_UNNAMED 8
-#define GIVES_UP_SILENTLY 9
+#define GIVES_UP_UNMARKED 9
 #define FORGETS_THE_DEAD 10
 #define GRANT_TO_THE_DEAD_IS_TORN 11
 #define NO_CAS_ON_THE_DEAD 12
-#define NOBODY_IS_NAMED 13
+#define RELEASE_IGNORES_NAMES 13
+#define SLEEPS_BEFORE_GRANTS 14
 
 #define WORD 1
 
-#define OWNER 7
-#define WAITED 8
-#define TORN 16
-#define GRANTED 32
 #define OWNER_OF(value) ((value) & OWNER)
 #define MINE (me + 1)
 #define OWNER_DEAD(value) (OWNER_OF(value) != 0 && IS_DEAD(OWNER_OF(value) - 1))
 
 byte word, starving;
+byte before_grant;           /* who sleeps before a grant, as bits */
+byte rescues_left = RESCUES; /* not of the algorithm: so that a rescue in vain is seen */
 
 /* What is proved, not what is computed. */
 byte inside;       /* bits */
@@ -85,7 +101,7 @@ inline come_in(told)
         if
         :: starving != 0 && starving != MINE && !IS_DEAD(starving - 1) ->
            overtaken++;
-           assert(overtaken <= 1 + excused)
+           assert(overtaken < PARTICIPANTS + excused)
         :: else
         fi
     }
@@ -227,9 +243,8 @@ inline expire()
 inline give_up()
 {
     withdraw();
-#if MUTANT == GIVES_UP_SILENTLY
-    try_take();
-    gone = !held
+#if MUTANT == GIVES_UP_UNMARKED
+    gone = true
 #else
     do
     :: try_take();
@@ -246,19 +261,37 @@ inline give_up()
 #endif
 }
 
+/* Who was woken may be late all the same. */
+inline look_at_clock()
+{
+    atomic {
+        if
+        :: slept && !timed_out && timeouts_left > 0 -> timeouts_left--; timed_out = true
+        :: true
+        fi
+    }
+}
+
 inline sleep_once()
 {
-#if MUTANT != NOBODY_IS_NAMED
     if
     :: name_myself()
     :: true
     fi;
-#endif
     slept = true;
+    atomic {
+        if
+        :: seen & GRANTED -> before_grant = before_grant | BIT(me)
+        :: else
+        fi
+    };
     sleep(WORD, word == seen);
+    before_grant = before_grant & ~BIT(me);
     /* A sleep before a grant ends by time: the grant expires, and the waiter goes on. */
     if
-    :: timed_out && (seen & GRANTED) -> timed_out = false; expire()
+    :: timed_out && (seen & GRANTED) -> 
+       atomic { timed_out = false; rescues_left = (rescues_left > 0 -> rescues_left - 1 : 0) };
+       expire()
     :: else
     fi
 }
@@ -272,7 +305,16 @@ inline acquire()
        try_take();
        if
        :: held -> marked = false
-       :: else -> mark_waited()
+       :: else ->
+          look_at_clock();
+#if MUTANT == GIVES_UP_UNMARKED
+          if
+          :: timed_out -> marked = true
+          :: else -> mark_waited()
+          fi
+#else
+          mark_waited()
+#endif
        fi;
        if
        :: marked && timed_out -> give_up()
@@ -334,7 +376,9 @@ inline release()
     fi;
     atomic { MAY_DIE; seen = starving };
     if
+#if MUTANT != RELEASE_IGNORES_NAMES
     :: seen != 0 && !IS_DEAD(seen - 1) -> grant()
+#endif
     :: else -> set_free()
     fi;
     atomic { seen = 0; held = false; torn = false }
@@ -368,9 +412,10 @@ end:
 proctype judge()
 {
     atomic {
-        timeout ->
+        timeout && (!(EXPIRES_AT_ALL) || (asleep & before_grant) == 0) ->
         assert((finished | dead) == ALL);
-        assert(OWNER_OF(word) == 0 || OWNER_DEAD(word))
+        assert(OWNER_OF(word) == 0 || OWNER_DEAD(word) ||
+               ((word & GRANTED) && starving != OWNER_OF(word)))
     }
 }
 

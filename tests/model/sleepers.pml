@@ -201,7 +201,8 @@ inline look_for_deaths()
 #define SAME_MOMENT (moment == known_moment)
 #endif
 
-/* UNCHANGED: the word still has the value that the sleeper saw. Uses the local variables
+/* EXPIRES: a sleep that the algorithm itself bounds, and that ends when nothing else happens any more.
+ * UNCHANGED: the word still has the value that the sleeper saw. Uses the local variables
  * known_moment, watched and timed_out. */
 inline sleep(futex, unchanged)
 {
@@ -235,6 +236,13 @@ inline sleep(futex, unchanged)
            timed_out = true;
            leave_kernel()
        }
+#ifdef EXPIRES
+    :: atomic {
+           timeout && (asleep & BIT(me)) && !(woken & BIT(me)) && (EXPIRES) ->
+           timed_out = true;
+           leave_kernel()
+       }
+#endif
     :: atomic { (asleep & BIT(me)) && deaths_left > 0 -> deaths_left--; goto killed }
     fi;
     look_for_deaths()

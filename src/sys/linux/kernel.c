@@ -487,7 +487,8 @@ int brood__futex_wait_any(const struct futex_watch *watches, unsigned count, int
     struct timespec t;
     int64_t r;
 
-    FAIL_IF_ASKED("futex_waitv");
+    if (BROOD_FAULT("futex_waitv") != 0)
+        return -ENOSYS;
     for (unsigned i = 0; i < count; i++)
         list[i] = (struct kernel_watch){.value = watches[i].value,
                                         .address = (uintptr_t)watches[i].word,
@@ -496,10 +497,18 @@ int brood__futex_wait_any(const struct futex_watch *watches, unsigned count, int
     t.tv_nsec = (long)(deadline % 1000000000);
     r = checked(syscall(SYS_futex_waitv, list, count, 0, deadline == NEVER ? NULL : &t,
                         CLOCK_MONOTONIC));
-    if (r == -ETIMEDOUT || r == -ENOSYS)
-        return (int)r;
-    /* Old sandboxes refuse what they do not know with EPERM. */
-    return r == -EPERM ? -ENOSYS : 0;
+    if (r >= 0 || r == -EAGAIN || r == -EINTR)
+        return 0;
+    /* Old sandboxes refuse what they do not know with EPERM; and there may be no memory for it. */
+    return r == -ETIMEDOUT ? -ETIMEDOUT : -ENOSYS;
+}
+
+void *brood__robust_list(void)
+{
+    void *head = NULL;
+    size_t len;
+
+    return syscall(SYS_get_robust_list, 0, &head, &len) == 0 ? head : NULL;
 }
 
 /* ---- processes ---- */

@@ -25,6 +25,7 @@
 #include <brood/base.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/memory.h"
 #include "sys/kernel.h"
 
@@ -405,4 +406,16 @@ int brood__fork_guarded(bool allow_threads)
     (void)pthread_cond_broadcast(&gate.changed);
     gate_unlock();
     return r;
+}
+
+void brood__at_exit(void (*fn)(void))
+{
+    (void)atexit(fn);
+}
+
+int brood__at_fork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void))
+{
+    int fault = BROOD_FAULT("pthread_atfork");
+
+    return fault != 0 ? -fault : -pthread_atfork(before, in_parent, in_child);
 }

@@ -406,9 +406,3 @@ int brood__random(void *out, size_t len)
     FAIL_IF_ASKED("getrandom");
     return RETRY(getrandom(out, len, 0)) == (int64_t)len ? 0 : -EIO;
 }
-
-int brood__at_fork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void))
-{
-    FAIL_IF_ASKED("pthread_atfork");
-    return -pthread_atfork(before, in_parent, in_child);
-}
