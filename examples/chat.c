@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Two programs that nobody started together. The first one prints a ref, 32 digits; started with that,
- * the second one is at the other end of its pipe:
+/* Two programs that nobody started together. The first one prints a ref, 32 digits; started with
+ * that, the second one is at the other end of its pipe:
  *
  *     $ chat                                   $ chat 5f0c...
  *     Run: chat 5f0c...
  *
- * A line typed here appears there. When one of them ends, is closed or killed, the other one says so. */
+ * A line typed here appears there. When one of them ends or is killed, the other one says so. */
 #include <brood/easy.h>
 #include <inttypes.h>
 #include <poll.h>

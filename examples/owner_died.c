@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Two processes pay into one account, and one of them crashes with the lock in its hands and half
- * of the change made. The next one that takes the lock is told, repairs, and says that all is well. */
+ * of the change made. The next one that takes the lock is told, repairs, and says that all is
+ * well. */
 #include <brood/easy.h>
 
 struct account {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Parent and child on the two ends of a pipe: messages in both directions, an open file handed over,
- * and the end. A fork copies both ends, so each side frees the one that is not its own: else it would
- * itself keep open what it waits to see closed. */
+/* Parent and child on the two ends of a pipe: messages in both directions, an open file handed
+ * over, and the end. A fork copies both ends, so each side frees the one that is not its own: else
+ * it would itself keep open what it waits to see closed. */
 #include <brood/easy.h>
 #include <ctype.h>
 #include <string.h>

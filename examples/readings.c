@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Three producers, one consumer, and an end that everybody sees: the parent closes the queue when the
- * producers are done, the consumer gets what is left, and then 0. */
+/* Three producers, one consumer, and an end that everybody sees: the parent closes the queue when
+ * the producers are done, the consumer gets what is left, and then 0. */
 #include <brood/easy.h>
 
 struct reading {

@@ -8,10 +8,10 @@
  *     brood_pipe_free(right);                        so that the child has the only one
  *     r = brood_pipe_put(left, "hello", 5, BROOD_FOREVER);
  *
- * An end is an object of the kernel: it is gone when the last process that has it freed it, ended or
- * was killed, and the other end then sees the end of the pipe, after what was sent before. A message
- * arrives whole or not at all. Messages of any size; large ones travel as a memory object that the
- * receiver maps.
+ * An end is an object of the kernel: it is gone when the last process that has it freed it, ended
+ * or was killed, and the other end then sees the end of the pipe, after what was sent before. A
+ * message arrives whole or not at all. Messages of any size; large ones travel as a memory object
+ * that the receiver maps.
  *
  * Threads: any function from any thread, brood_pipe_free() last.
  * Fork:    both ends go on working in the child, and count until it frees them: an end that you
@@ -37,12 +37,12 @@ typedef struct brood_pipe_options {
 
 /*
  * All may return, besides what they say: -ETIMEDOUT, -EINVAL (also: the wrong way, or a stream's
- * call on messages), BROOD_EHANDLE, -ENOMEM, -EMFILE, -ENFILE. A timeout of 0 tries, a negative one
- * waits. What waits in vain leaves nothing in the pipe and takes nothing out.
+ * call on messages), BROOD_EHANDLE, -ENOMEM, -EMFILE, -ENFILE. A timeout of 0 tries, a negative
+ * one waits. What waits in vain leaves nothing in the pipe and takes nothing out.
  *
  * Getting a message may also return
- *   -EMFILE   this process has no room for the descriptors that came with it (a message over 64 KiB
- *             needs one of its own): that message is lost
+ *   -EMFILE   this process has no room for the descriptors that came with it (a message over
+ *             64 KiB needs one of its own): that message is lost
  *   -EPROTO   the other end sent what no brood sends: that is dropped, and the pipe goes on
  */
 
@@ -51,8 +51,8 @@ BROOD_API BROOD_MUST_CHECK int brood_pipe_new(brood_pipe **out_left, brood_pipe 
 /* One message of LEN bytes, 0 allowed. 0; or -EPIPE: the other end is gone. */
 BROOD_API BROOD_MUST_CHECK int brood_pipe_put(brood_pipe *pipe, const void *data, size_t len,
                                               int64_t timeout_ms);
-/* A message with up to 64 descriptors, which stay yours. As brood_pipe_put(); -EBADF; -ETOOMANYREFS:
- * too many descriptors of this user are under way. */
+/* A message with up to 64 descriptors, which stay yours. As brood_pipe_put(); -EBADF;
+ * -ETOOMANYREFS: too many descriptors of this user are under way. */
 BROOD_API BROOD_MUST_CHECK int brood_pipe_put_fds(brood_pipe *pipe, const void *data, size_t len,
                                                   const int *fds, unsigned fd_count,
                                                   int64_t timeout_ms);
@@ -61,12 +61,12 @@ BROOD_API BROOD_MUST_CHECK int brood_pipe_put_fds(brood_pipe *pipe, const void *
  * for the next get or take. Descriptors in it are closed. */
 BROOD_API BROOD_MUST_CHECK int brood_pipe_get(brood_pipe *pipe, void *data, size_t size,
                                               size_t *out_len, int64_t timeout_ms);
-/* A message of any size: 1 and fills *OUT_MESSAGE, until brood_message_done(), or return, which here
- * is the same; 0 as above. */
+/* A message of any size: 1 and fills *OUT_MESSAGE, until brood_message_done(), or return, which
+ * here is the same; 0 as above. */
 BROOD_API BROOD_MUST_CHECK int brood_pipe_take(brood_pipe *pipe, int64_t timeout_ms,
                                                brood_message *out_message);
-/* As take, with descriptors: up to *INOUT_COUNT into FDS, yours and close-on-exec; those beyond are
- * closed. Sets *INOUT_COUNT. */
+/* As take, with descriptors: up to *INOUT_COUNT into FDS, yours and close-on-exec; those beyond
+ * are closed. Sets *INOUT_COUNT. */
 BROOD_API BROOD_MUST_CHECK int brood_pipe_take_fds(brood_pipe *pipe, int64_t timeout_ms,
                                                    brood_message *out_message, int *fds,
                                                    unsigned *inout_count);
@@ -88,7 +88,8 @@ BROOD_API int brood_pipe_fd(brood_pipe *pipe);
  * for it until then, whether or not you free yours. All zero: it cannot be served, or a message
  * that was too long for get still stays. */
 BROOD_API brood_ref brood_pipe_ref(brood_pipe *pipe);
-/* As brood_region_open(). -EINVAL: REF names something else; -ENOENT also: it was opened already. */
+/* As brood_region_open(). -EINVAL: REF names something else; -ENOENT also: it was opened
+ * already. */
 BROOD_API BROOD_MUST_CHECK int brood_pipe_open(brood_pipe **out_pipe, brood_ref ref);
 /* This process's copy of this end. NULL is allowed. */
 BROOD_API void brood_pipe_free(brood_pipe *pipe);

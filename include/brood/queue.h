@@ -99,9 +99,9 @@ BROOD_API int brood_queue_pack(const brood_queue *queue);
  */
 BROOD_API BROOD_MUST_CHECK int brood_queue_reserve(brood_queue *queue, size_t len,
                                                    int64_t timeout_ms, brood_message *out_message);
-/* The message is in the queue, and zeroed here; its len may be made smaller before. 0; or, and it is
- * dropped, BROOD_ECLOSED; -EOWNERDEAD (the thread that reserved it has ended); or -EMSGSIZE (its len
- * was made larger). */
+/* The message is in the queue, and zeroed here; its len may be made smaller before. 0; or, and it
+ * is dropped, BROOD_ECLOSED; -EOWNERDEAD (the thread that reserved it has ended); or -EMSGSIZE (its
+ * len was made larger). */
 BROOD_API BROOD_MUST_CHECK int brood_queue_send(brood_queue *queue, brood_message *message);
 /* 1 and fills *OUT_MESSAGE; 0: closed, and everything was got and done. */
 BROOD_API BROOD_MUST_CHECK int brood_queue_take(brood_queue *queue, int64_t timeout_ms,

@@ -19,8 +19,13 @@
  * long as it lives and has the region open, whoever runs as the same user and has the 16 bytes may
  * open it (from the same network namespace; elsewhere brood_ref_send() carries it over a socket).
  *
- * Deaths: any process may be killed at any instruction of any call here. Blocks that were not yet
- * returned by brood_region_alloc() are free again; those that were stay until they are released.
+ * Deaths: any process may be killed at any instruction of any call here. A block that was being
+ * made is free again; one that was finished stays until it is released, and is lost only if its
+ * maker died in the few instructions between that and the return of brood_region_alloc().
+ *
+ * A block takes whole pages. Released ones keep their pages for the next, but of those of 1 MiB
+ * and more only 64 MiB are kept and the others go back to the system: so a region holds the memory
+ * of its fullest moment in small blocks.
  *
  * Threads: any function may be called from any thread; brood_region_free() last.
  * Fork:    handles and pointers go on working in the child.
@@ -32,7 +37,7 @@
 
 BROOD_BEGIN_DECLS
 
-/* Names something in a region, a queue or the end of a pipe. Plain bytes; all zero names nothing. */
+/* Names something in a region, a queue, or the end of a pipe. Bytes; all zero names nothing. */
 typedef struct brood_ref {
     uint64_t word[2];
 } brood_ref;
@@ -60,16 +65,18 @@ typedef struct brood_region brood_region;
 
 /* Zero, or a NULL pointer instead of the whole struct, means the default. */
 typedef struct brood_region_options {
-    const char *name;            /* in /proc/PID/maps, for people; default: "brood" */
-    uint64_t size_max;           /* bytes; default: 16 GiB of addresses */
-    unsigned participants_max;   /* threads that use locks or queues in it at once, at most 4094;
+    const char *name;          /* in /proc/PID/maps, for people; default: "brood" */
+    uint64_t size_max;         /* bytes in blocks, each rounded up to pages; default: 16 GiB of
+                                  addresses, or what a limit leaves */
+    unsigned participants_max; /* threads that use locks or queues in it at once, at most 4094;
                                     default: 1022 */
-    bool readonly_elsewhere;     /* who opens it by ref can only read; children by fork can write */
-    uint64_t reserved[4];        /* must be zero */
+    bool readonly_elsewhere;   /* who opens it by ref can only read; children by fork can write */
+    uint64_t reserved[4];      /* must be zero */
 } brood_region_options;
 
-/* Returns 0 and sets *OUT_REGION; or -EINVAL, -ENOMEM, -EMFILE, -ENFILE, -ENOSYS (no
- * memfd_create). */
+/* Returns 0 and sets *OUT_REGION; or -EINVAL, -ENOMEM (or no room for size_max in the addresses of
+ * this process), -EFBIG (size_max is beyond its limit for files, or beyond all sense), -EMFILE,
+ * -ENFILE, -ENOSYS (no memfd_create). */
 BROOD_API BROOD_MUST_CHECK int brood_region_new(brood_region **out_region,
                                                 const brood_region_options *options);
 /*
@@ -107,8 +114,9 @@ BROOD_API void brood_region_free(brood_region *region);
  * (REF is not open here), -EPIPE, -ETIMEDOUT or the socket's error. */
 BROOD_API BROOD_MUST_CHECK int brood_ref_send(int socket, brood_ref ref, int64_t timeout_ms);
 /* Receives what brood_ref_send() sent: from then on REF can be opened here, once at least, whether
- * or not anybody serves it. Returns 1, 0 at the end of the stream, -EPROTO (something else came),
- * -ETIMEDOUT, or the socket's error. */
+ * or not anybody serves it; until it is opened, this process keeps the region. Returns 1, 0 at the
+ * end of the stream, -EPROTO (something else came), BROOD_EABI, -ENOMEM, -ETIMEDOUT, or the
+ * socket's error. */
 BROOD_API BROOD_MUST_CHECK int brood_ref_receive(int socket, brood_ref *out_ref,
                                                  int64_t timeout_ms);
 

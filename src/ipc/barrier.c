@@ -3,27 +3,27 @@
  * A barrier: one word, {epoch:16 | generation:31 | broken:1 | arrived:16}, changed by CAS only.
  *
  *     arrive:  arrived + 1; the last one: generation + 1, arrived 0     who waits goes through
- *     break:   broken                                                   who waits and who comes: error
+ *     break:   broken                                                   who waits or comes: error
  *     reset:   epoch + 1, generation + 1, arrived 0, whole              who waits: error
  *
- * Who waits belongs to one generation. When the word says another one, everybody had arrived (or it
- * was reset: the epoch differs); when it says broken, not.
+ * Who waits belongs to one generation. When the word says another one, everybody had arrived (or
+ * it was reset: the epoch differs); when it says broken, not.
  *
- * Before it arrives, a participant notes barrier and epoch in its slot of the roster, where the note
- * stays when it dies. Whoever arrives or waits and finds such a note of a dead one breaks the barrier,
- * so no dead arrival is ever counted, and nobody waits for one that will not come back. A reset
- * begins a new epoch, so earlier deaths do not count. Time over breaks it too.
+ * Before it arrives, a participant notes barrier and epoch in its slot of the roster, where the
+ * note stays when it dies. Whoever arrives or waits and finds such a note of a dead one breaks the
+ * barrier, so no dead arrival is ever counted, and nobody waits for one that will not come back. A
+ * reset begins a new epoch, so earlier deaths do not count. Time over breaks it too.
  *
  * Sleepers wait on .turns, which is incremented after each change that lets them go; it is read
  * before the word is looked at.
  *
  * Deaths: anywhere between noting and the end: the note breaks it, or the generation had gone on
- * before. Killed between the CAS and the wake-up: the death wakes all sleepers (roster.h), and they
- * look at the word.
+ * before. Killed between the CAS and the wake-up: the death wakes all sleepers (roster.h), and
+ * they look at the word.
  *
  * Orders: each arrival's CAS releases, and whoever sees the next generation acquires: through the
- * chain of CASes on one word all that was written before any arrival is seen by all who go through.
- * All are sequentially consistent besides, for wake_sleepers().
+ * chain of CASes on one word all that was written before any arrival is seen by all who go
+ * through. All are sequentially consistent besides, for wake_sleepers().
  */
 #include <brood/sync.h>
 

@@ -8,23 +8,24 @@
  *     owner    -     tag of a thread  -     ticket of a message  first chunk of the block
  *     serial   of the block: each block that begins at a chunk has another one
  *
- * Taking: the first word is claimed by CAS, and then the further ones, upwards. A claim counts from
- * the CAS on: MAKING names its owner. Of two that meet, the one who began further up goes on, and
- * the other gives back what it has by one store and looks elsewhere. A BODY is somebody's only
- * as long as the word of its first chunk is alive and has the same serial, so nobody has to wipe it.
- * (Serials of a chunk come round after 2^27 blocks. A BODY forgotten for so long would be held for
- * taken as long as that one block lives, and never the other way round.)
+ * Taking: the first word is claimed by CAS, and then the further ones, upwards. A claim counts
+ * from the CAS on: MAKING names its owner. Of two that meet, the one who began further up goes on,
+ * and the other gives back what it has by one store and looks elsewhere. A BODY is somebody's only
+ * as long as the word of its first chunk is alive and has the same serial, so nobody has to wipe
+ * it. (Serials of a chunk come round after 2^27 blocks. A BODY forgotten for so long would be held
+ * for taken as long as that one block lives, and never the other way round.)
  *
- * .pages says what lies behind a chunk: NONE, never touched or punched, so zero; READY, with pages; or
- * UNKNOWN, if a punch was under way. It stays in the word from owner to owner, and only the owner
- * changes it: to READY after the pages are there, to UNKNOWN before they go.
+ * .pages says what lies behind a chunk: NONE, never touched or punched, so zero; READY, with
+ * pages; or UNKNOWN, if a punch was under way. It stays in the word from owner to owner, and only
+ * the owner changes it: to READY after the pages are there, to UNKNOWN before they go.
  *
  * Hints, which may be wrong: .low, where a search begins. Before the table grows into memory that
- * was never used, all of it is searched, so what the dead and the queues left is found.
+ * was never used, all of it is searched, so what the dead and the queues left is found. .warm
+ * bounds how much memory large blocks leave behind: pages cost more than filling them.
  *
- * A death leaves blocks that are MAKING by a dead tag, which are free, or KEPT, which are the user's;
- * and hints that are too high, or pages that nobody knows of: .ready and .pages rise after the
- * pages are there, and to commit them again is harmless. There is nothing to repair.
+ * A death leaves blocks that are MAKING by a dead tag, which are free, or KEPT, which are the
+ * user's; and hints that are too high, or pages that nobody knows of: .ready and .pages rise after
+ * the pages are there, and to commit them again is harmless. There is nothing to repair.
  *
  * Orders: the word of a first chunk is stored with release when its owner changes, and loaded with
  * acquire before anybody concludes from it. So what one owner did to the memory, and to .count and
@@ -219,6 +220,33 @@ static void lower_low(struct region *region, uint32_t index)
         if (atomic_compare_exchange_weak_explicit(&region->hints->low, &low, index,
                                                   memory_order_relaxed, memory_order_relaxed))
             return;
+}
+
+static bool is_large(const struct region *region, uint32_t count)
+{
+    return (uint64_t)count << region->chunk_shift >= BLOCK_PUNCH_LEN_MIN;
+}
+
+/* Whether COUNT chunks of a large block that is released may keep their pages. */
+static bool keep_warm(struct region *region, uint32_t count)
+{
+    uint32_t warm = atomic_load_explicit(&region->hints->warm, memory_order_relaxed);
+
+    if (((uint64_t)warm + count) << region->chunk_shift > BLOCK_WARM_LEN_MAX)
+        return false;
+    (void)atomic_fetch_add_explicit(&region->hints->warm, count, memory_order_relaxed);
+    return true;
+}
+
+/* A large block was taken: perhaps of those. */
+static void use_warm(struct region *region, uint32_t count)
+{
+    uint32_t warm = atomic_load_explicit(&region->hints->warm, memory_order_relaxed);
+
+    while (!atomic_compare_exchange_weak_explicit(&region->hints->warm, &warm,
+                                                  warm < count ? 0 : warm - count,
+                                                  memory_order_relaxed, memory_order_relaxed))
+        continue;
 }
 
 /* ---- pages ---- */
@@ -442,6 +470,8 @@ static int take(struct region *region, roster_tag me, uint64_t len, bool zeroed,
     r = take_run(region, me, (uint32_t)count, &first);
     if (r < 0)
         return r;
+    if (is_large(region, (uint32_t)count))
+        use_warm(region, (uint32_t)count);
     r = prepare(region, first, (uint32_t)count, zeroed);
     if (r < 0) {
         let_go(region, first);
@@ -537,7 +567,7 @@ bool brood__block_release(struct region *region, roster_tag me, uint64_t offset)
     count = count_of(region, index);
     if (state_of(word) != KEPT)
         return false;
-    if (me == 0 || (uint64_t)count << region->chunk_shift < BLOCK_PUNCH_LEN_MIN)
+    if (me == 0 || !is_large(region, count) || keep_warm(region, count))
         return free_from(region, index, word);
     if (!swap_word(region, index, word, make_word(MAKING, pages_of(word), serial_of(word), me)))
         return false;

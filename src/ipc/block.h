@@ -12,8 +12,8 @@
  *     FREE <--CAS--------- any of them ------+
  *
  * MAKING of a dead tag, and LINKED to a ticket that its queue has passed, are free again: anybody
- * who looks for memory takes them. The words of further chunks only point to the first one and count
- * as long as that one says so: so a block becomes free by one store.
+ * who looks for memory takes them. The words of further chunks only point to the first one and
+ * count as long as that one says so: so a block becomes free by one store.
  */
 #ifndef BROOD_SRC_IPC_BLOCK_H
 #define BROOD_SRC_IPC_BLOCK_H
@@ -39,11 +39,12 @@ struct block_entry {
 struct block_hints {
     _Alignas(64) _Atomic uint32_t ready; /* so many entries of the table have pages; only grows */
     _Alignas(64) _Atomic uint32_t low;   /* no chunk below is free, perhaps */
-    _Atomic uint32_t shared;             /* of ipc/shared.c: not fewer than there are blocks */
+    _Atomic uint32_t warm;   /* chunks of large blocks that were released with their pages */
+    _Atomic uint32_t shared; /* of ipc/shared.c: not fewer than there are blocks */
 };
 
-/* LEN bytes, with pages, contents unspecified, MAKING(me). 0 and the offset; -EAGAIN: no such run is
- * free now; -ENOMEM: the system has no pages; -EMSGSIZE: larger than the region ever has. */
+/* LEN bytes, with pages, contents unspecified, MAKING(me). 0 and the offset; -EAGAIN: no such run
+ * is free now; -ENOMEM: the system has no pages; -EMSGSIZE: larger than the region ever has. */
 int brood__block_take(struct region *region, roster_tag me, uint64_t len, uint64_t *out_offset);
 /* The same, zeroed. */
 int brood__block_take_zeroed(struct region *region, roster_tag me, uint64_t len,
@@ -56,9 +57,10 @@ void brood__block_link(struct region *region, uint64_t offset, uint64_t queue, u
 /* LINKED to just this ticket -> FREE, else nothing: for who has passed the ticket, as others may
  * have found the block and taken it since. */
 bool brood__block_unlink(struct region *region, uint64_t offset, uint64_t queue, uint32_t ticket);
-/* KEPT -> FREE, else nothing: false. One of at least BLOCK_PUNCH_LEN_MIN gives its pages back to the
- * system, if ME is not 0 (a death on the way leaves it MAKING(me)). */
-enum { BLOCK_PUNCH_LEN_MIN = 1 << 20 };
+/* KEPT -> FREE, else nothing: false. A large one, of at least BLOCK_PUNCH_LEN_MIN, gives its pages
+ * back to the system if large ones of more than BLOCK_WARM_LEN_MAX would be kept for later, and ME
+ * is not 0 (a death on the way leaves it MAKING(me)). */
+enum { BLOCK_PUNCH_LEN_MIN = 1 << 20, BLOCK_WARM_LEN_MAX = 64 << 20 };
 bool brood__block_release(struct region *region, roster_tag me, uint64_t offset);
 /* Any state -> FREE; an offset that is no block's first is ignored: false. Only for who owns it: a
  * block LINKED to a ticket that has passed may be somebody else's. */
@@ -68,8 +70,8 @@ uint64_t brood__block_len(const struct region *region, uint64_t offset);
 /* Bytes in blocks. */
 uint64_t brood__block_used(const struct region *region);
 
-/* Of the queue (ipc/queue.c): whether TICKET of the queue at offset QUEUE of REGION is over, so that
- * what is LINKED to it is nobody's. True too if there is no such queue. */
+/* Of the queue (ipc/queue.c): whether TICKET of the queue at offset QUEUE of REGION is over, so
+ * that what is LINKED to it is nobody's. True too if there is no such queue. */
 bool brood__queue_passed(const struct region *region, uint64_t queue, uint32_t ticket);
 
 #endif

@@ -4,9 +4,9 @@
  *
  * Why nothing is lost, doubled or torn
  *   - A ticket is claimed after the one before it was seen claimed, so the claimed ones are a run.
- *   - At every instant a cell is in one of four states, and in WRITING and READING its word names one
- *     participation of one thread. Whoever finds that dead puts the cell right by one CAS on the
- *     whole word, so two repairers, or a slow one, cannot touch a cell that went on.
+ *   - At every instant a cell is in one of four states, and in WRITING and READING its word names
+ *     one participation of one thread. Whoever finds that dead puts the cell right by one CAS on
+ *     the whole word, so two repairers, or a slow one, cannot touch a cell that went on.
  *   - The data is written before FULL (release) and read after FULL was seen (acquire).
  *
  * What a death leaves behind: before the CAS nothing; WRITING, a message that was not put: its cell
@@ -16,19 +16,19 @@
  * Three rules that look optional and are not (tests/ipc/test_cells_kill.c has a mutant for each)
  *   - The head moves past a cell only when that has a later ticket, never past READING: the message
  *     may come back, and would be behind the head.
- *   - A consumer that walks past cells being written looks at them again before it takes a later one:
- *     else it could take the second message of a producer before the first.
+ *   - A consumer that walks past cells being written looks at them again before it takes a later
+ *     one: else it could take the second message of a producer before the first.
  *   - A dead WRITING goes to the next lap and not back to EMPTY(t): consumers may have passed it.
  *
  * Orders. Claims are acq_rel at least; all loads and stores of words are sequentially consistent,
  * because each is one half of a pair with a bell or with .closed:
  *     publish: store FULL, load bell        against   sleeper: set bell, load word
  *     put:     CAS WRITING, load closed     against   getter: load closed, then scan the words
- * A putter that saw the queue open therefore has its WRITING seen by every getter that sees it closed,
- * which waits for it. Head and tail are hints: relaxed.
+ * A putter that saw the queue open therefore has its WRITING seen by every getter that sees it
+ * closed, which waits for it. Head and tail are hints: relaxed.
  *
- * A bell is no hint: its flag may be set in vain, but is never missing while somebody sleeps, unless
- * the one who cleared it is about to wake one of the sleepers, or is dead (then all wake).
+ * A bell is no hint: its flag may be set in vain, but is never missing while somebody sleeps,
+ * unless the one who cleared it is about to wake one of the sleepers, or is dead (then all wake).
  */
 #include "ipc/cells.h"
 
@@ -42,8 +42,6 @@
 #define MUTANT_HEAD_OVER_READING 11
 #define MUTANT_NO_RECHECK 12
 #define MUTANT_REPAIR_SAME_LAP 13
-#define MUTANT_NO_BATON 14
-#define MUTANT_EARLY_FULL 15
 #ifndef BROOD_MUTANT
 #define BROOD_MUTANT 0
 #endif
@@ -127,7 +125,8 @@ struct cells_shape brood__cells_shape(uint32_t count, size_t item_size)
     size_t room = item_size == 0 || item_size > ROOM_MAX ? ROOM_ANY : item_size;
     struct cells_shape shape = {.count = count, .pack = 1};
 
-    /* A cache line or so of each cell is used by items put alone, all of it by those put in many. */
+    /* A cache line or so of each cell is used by items put alone, all of it by those put in
+     * many. */
     if (item_size != 0 && item_size <= ROOM_PACKED / 2)
         room =
             item_size * (item_size * PACK_AIM <= ROOM_PACKED ? PACK_AIM : ROOM_PACKED / item_size);
@@ -188,6 +187,18 @@ void brood__bell_ring_slow(struct bell *bell, unsigned count)
         }
 }
 
+/* Whoever has armed it, and gives up looking while there may be something, does not sleep now. */
+static void do_not_sleep(struct bell *bell)
+{
+    brood__bell_ring_slow(bell, 1);
+}
+
+static void ring_all(struct bell *bell)
+{
+    if ((atomic_load(&bell->word) & 1) != 0)
+        brood__bell_ring_slow(bell, INT32_MAX);
+}
+
 /* ---- repair ---- */
 
 static bool owner_dead(const struct cells_view *view, uint64_t word)
@@ -195,10 +206,11 @@ static bool owner_dead(const struct cells_view *view, uint64_t word)
     return !brood__roster_alive(view->roster, tag_of(word));
 }
 
-/* A cell at TICKET whose owner may be dead: true if it was, and the cell is as it should be. */
-static bool repaired(const struct cells_view *view, struct cell *cell, uint64_t word,
-                     uint64_t ticket)
+/* A cell whose owner may be dead: true if it was, and the cell is as it should be. The ticket is
+ * that of the word: who looks may be far behind. */
+static bool repaired(const struct cells_view *view, struct cell *cell, uint64_t word)
 {
+    uint64_t ticket = word >> TICKET_SHIFT;
     uint64_t right;
 
     if ((state_of(word) != WRITING && state_of(word) != READING) || !owner_dead(view, word))
@@ -237,7 +249,7 @@ static int claim_ticket(const struct cells_view *view, uint64_t ticket, roster_t
             return 1;
         if (ahead(word, ticket) < 0) {
             /* The last lap is still here. */
-            if (!repaired(view, cell, word, ticket - view->shape.count))
+            if (!repaired(view, cell, word))
                 return -EAGAIN;
             word = atomic_load(&cell->word);
         } else if (atomic_compare_exchange_weak(&cell->word, &word, mine)) {
@@ -247,29 +259,40 @@ static int claim_ticket(const struct cells_view *view, uint64_t ticket, roster_t
     }
 }
 
-int brood__cells_put(const struct cells_view *view, roster_tag me, struct cell_claim *claim)
+/* One walk from the tail: 0 or a negative error; 1: others were so fast that it led nowhere. */
+static int claim_any(const struct cells_view *view, roster_tag me, struct cell_claim *claim)
 {
     uint64_t start = atomic_load_explicit(&view->shared->tail, memory_order_relaxed);
     uint64_t old = start;
 
-    if (cells_closed(view))
-        return BROOD_ECLOSED;
     for (uint64_t t = start; t - start <= 2 * (uint64_t)view->shape.count; t++) {
         int r = claim_ticket(view, t, me, claim);
 
-        if (r < 0)
-            return r;
-        if (r == 0) {
+        if (r == 0)
             (void)atomic_compare_exchange_strong_explicit(
                 &view->shared->tail, &old, t + 1, memory_order_relaxed, memory_order_relaxed);
-            return after_claim(view, claim);
-        }
+        if (r <= 0)
+            return r;
     }
-    /* Others have filled the ring and emptied it meanwhile: look anew, later. */
+    return 1;
+}
+
+int brood__cells_put(const struct cells_view *view, roster_tag me, struct cell_claim *claim)
+{
+    if (cells_closed(view))
+        return BROOD_ECLOSED;
+    for (unsigned i = 0; i < RESTARTS_MAX; i++) {
+        int r = claim_any(view, me, claim);
+
+        if (r <= 0)
+            return r < 0 ? r : after_claim(view, claim);
+    }
+    do_not_sleep(&view->shared->room);
     return -EAGAIN;
 }
 
-/* By CAS, not by a store: the thread that claimed may have ended, and the cell have been repaired. */
+/* By CAS, not by a store: the thread that claimed may have ended, and the cell have been
+ * repaired. */
 static bool pass_to(const struct cell_claim *claim, uint64_t word)
 {
     uint64_t mine = claim->word;
@@ -285,22 +308,30 @@ bool brood__cells_publish(const struct cells_view *view, const struct cell_claim
     return true;
 }
 
-/* The cell is for the next lap: room for a putter, progress for who joins, and perhaps the end for
- * getters of a closed queue. */
+/* The cell is for the next lap: room for a putter, progress for those who join (each waits for
+ * another ticket, so all are told), and perhaps the end for getters of a closed queue. */
 static bool recycle(const struct cells_view *view, const struct cell_claim *claim)
 {
+    uint64_t head = claim->ticket;
+
     if (!pass_to(claim, make_word(claim->ticket + view->shape.count, EMPTY, 0, 0)))
         return false;
+    /* The head was there when we came, most of the time. It must not stay behind for ever, also if
+     * nobody gets anything: tickets are compared by their low bits. */
+    (void)atomic_compare_exchange_strong_explicit(&view->shared->head, &head, head + 1,
+                                                  memory_order_relaxed, memory_order_relaxed);
     bell_ring(&view->shared->room);
-    bell_ring(&view->shared->done);
+    ring_all(&view->shared->done);
     if (cells_closed(view))
         bell_ring(&view->shared->filled);
     return true;
 }
 
+/* A getter walks past so many cells under a pen and no more: this may have been one too many. */
 void brood__cells_void(const struct cells_view *view, const struct cell_claim *claim)
 {
-    (void)recycle(view, claim);
+    if (recycle(view, claim))
+        bell_ring(&view->shared->filled);
 }
 
 struct cell_claim brood__cells_claimed(const struct cells_view *view, uint64_t ticket,
@@ -376,7 +407,7 @@ static enum step look_at(const struct cells_view *view, struct walk *walk, struc
         return STEP_NOTHING;
     if (state_of(word) == FULL)
         return skipped_unchanged(walk) ? STEP_TAKE : STEP_RESTART;
-    if (repaired(view, cell, word, walk->ticket))
+    if (repaired(view, cell, word))
         return STEP_AGAIN;
     return state_of(word) == WRITING ? pass_writing(walk, cell, word)
                                      : pass_reading(view, walk, cell, word, me);
@@ -413,7 +444,9 @@ static void begin(const struct cells_view *view, struct walk *walk)
 static enum step walk_once(const struct cells_view *view, struct walk *walk, roster_tag me,
                            uint64_t flags, struct cell_claim *claim)
 {
-    unsigned room = view->shape.count; /* for tickets that are not over */
+    /* For tickets that are not over. One more than the ring has: that one is over, or is none
+     * yet. */
+    unsigned room = view->shape.count + 1;
 
     while (room > 0) {
         struct cell *cell = cell_of(view, walk->ticket);
@@ -428,7 +461,8 @@ static enum step walk_once(const struct cells_view *view, struct walk *walk, ros
         } else if (step == STEP_ON) {
             if (ahead(word, walk->ticket) > 0 || BROOD_MUTANT == MUTANT_HEAD_OVER_READING)
                 follow(view, walk);
-            /* The head may lag by more than a lap: messages that were given up move only the tail. */
+            /* The head may lag by more than a lap: messages that were given up move only the
+             * tail. */
             if (!walk->leading || ahead(word, walk->ticket) <= 0)
                 room--;
             walk->ticket++;
@@ -436,7 +470,8 @@ static enum step walk_once(const struct cells_view *view, struct walk *walk, ros
             return step;
         }
     }
-    return STEP_NOTHING;
+    /* Others were so fast that it led nowhere. */
+    return STEP_RESTART;
 }
 
 int brood__cells_get(const struct cells_view *view, roster_tag me, bool hold,
@@ -457,6 +492,7 @@ int brood__cells_get(const struct cells_view *view, roster_tag me, bool hold,
             return -EAGAIN;
         }
     }
+    do_not_sleep(&view->shared->filled);
     *out_pending = true;
     return -EAGAIN;
 }
@@ -464,7 +500,6 @@ int brood__cells_get(const struct cells_view *view, roster_tag me, bool hold,
 bool brood__cells_finish(const struct cells_view *view, const struct cell_claim *claim,
                          unsigned count)
 {
-    uint64_t head = claim->ticket;
     unsigned items = view->shape.pack == 1 ? 1 : load_items(claim->cell);
 
     if (claim->first + count < items && items <= view->shape.pack) {
@@ -473,22 +508,16 @@ bool brood__cells_finish(const struct cells_view *view, const struct cell_claim 
         bell_ring(&view->shared->filled);
         return true;
     }
-    if (!recycle(view, claim))
-        return false;
-    /* The head was there when we came, most of the time. */
-    (void)atomic_compare_exchange_strong_explicit(&view->shared->head, &head, head + 1,
-                                                  memory_order_relaxed, memory_order_relaxed);
-    return true;
+    return recycle(view, claim);
 }
 
 /* ---- questions ---- */
 
 uint64_t brood__cells_end(const struct cells_view *view)
 {
-    uint64_t start = atomic_load_explicit(&view->shared->tail, memory_order_relaxed);
-    uint64_t t = start;
+    uint64_t t = atomic_load_explicit(&view->shared->tail, memory_order_relaxed);
 
-    while (t - start <= view->shape.count && claimed(atomic_load(&cell_of(view, t)->word), t))
+    while (claimed(atomic_load(&cell_of(view, t)->word), t))
         t++;
     return t;
 }
@@ -518,7 +547,7 @@ bool brood__cells_passed_all(const struct cells_view *view, uint64_t ticket)
         uint64_t word = atomic_load(&cell->word);
 
         if (ahead(word, t) <= 0 && state_of(word) != EMPTY &&
-            !(state_of(word) == WRITING && repaired(view, cell, word, t)))
+            !(state_of(word) == WRITING && repaired(view, cell, word)))
             return false;
     }
     return true;
@@ -530,9 +559,13 @@ bool brood__cells_passed(const struct cells_view *view, uint32_t low_ticket)
     /* What is not over is within a ring's length of the tail. */
     uint32_t behind = ((uint32_t)tail - low_ticket) << (32 - TICKET_BITS);
     uint64_t ticket = tail - (uint64_t)(int64_t)((int32_t)behind >> (32 - TICKET_BITS));
-    uint64_t word = atomic_load(&cell_of(view, ticket)->word);
+    struct cell *cell = cell_of(view, ticket);
+    uint64_t word = atomic_load(&cell->word);
 
-    return ahead(word, ticket) != 0 || state_of(word) == EMPTY;
+    if (ahead(word, ticket) != 0 || state_of(word) == EMPTY)
+        return true;
+    /* Here too, for who waits for memory and nothing else: nobody else may come by and see it. */
+    return state_of(word) == WRITING && repaired(view, cell, word);
 }
 
 uint64_t brood__cells_size(const struct cells_view *view)

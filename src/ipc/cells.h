@@ -2,7 +2,8 @@
 /*
  * The cells of a queue: a bounded ring, many producers, many consumers, and no lock.
  *
- *     EMPTY(t) --CAS--> WRITING(t, me) --store--> FULL(t) --CAS--> READING(t, me) --store--> EMPTY(t+N)
+ *     EMPTY(t) --CAS--> WRITING(t, me) --store--> FULL(t) --CAS--> READING(t, me) --store-->
+ *     EMPTY(t+N)
  *                           |                        ^                  |
  *                  me dead: anybody CAS              +--- me dead: anybody CAS
  *                           v
@@ -11,8 +12,8 @@
  * Tickets count the messages; ticket t has cell t mod N. The word of a cell is the truth, and names
  * the owner while somebody works on it. Where the head and the tail are is only a hint.
  *
- * A cell may hold several items of a fixed size; then it goes from READING back to FULL with the next
- * item as its first, until the last is gone.
+ * A cell may hold several items of a fixed size; then it goes from READING back to FULL with the
+ * next item as its first, until the last is gone.
  *
  * Works on plain memory; who sleeps where is in ipc/queue.c, but the bells are here.
  */
@@ -97,8 +98,8 @@ void brood__cells_init(const struct cells_view *view, uint64_t start);
 
 /* 0: CLAIM is WRITING; -EAGAIN: full; BROOD_ECLOSED. */
 int brood__cells_put(const struct cells_view *view, roster_tag me, struct cell_claim *claim);
-/* After .len and .items are set and the data written. False: the claim is no longer the caller's; it
- * was made by a thread that ended, and has been repaired. */
+/* After .len and .items are set and the data written. False: the claim is no longer the caller's;
+ * it was made by a thread that ended, and has been repaired. */
 bool brood__cells_publish(const struct cells_view *view, const struct cell_claim *claim);
 /* A claim that will hold no message. */
 void brood__cells_void(const struct cells_view *view, const struct cell_claim *claim);
@@ -137,8 +138,8 @@ static inline bool cells_closed(const struct cells_view *view)
 
 uint32_t brood__bell_arm(struct bell *bell);
 void brood__bell_ring_slow(struct bell *bell, unsigned count);
-/* The news are stored sequentially consistent before, and so is the sleeper's flag before its second
- * look: either we see the flag, or it sees the news. */
+/* The news are stored sequentially consistent before, and so is the sleeper's flag before its
+ * second look: either we see the flag, or it sees the news. */
 static inline void bell_ring(struct bell *bell)
 {
     if ((atomic_load(&bell->word) & 1) != 0)

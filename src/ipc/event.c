@@ -2,16 +2,16 @@
 /*
  * An event: one word, {how often it was set:31 | set:1}.
  *
- * A waiter has reason to go if the bit is set, or the number is another than when it came: then the
- * event was set meanwhile, and cleared again before this thread got to look. Setting one that is set
- * changes nothing, but wakes whoever sleeps all the same: the first setter may be stopped between
- * its change and its wake-up.
+ * A waiter has reason to go if the bit is set, or the number is another than when it came: then
+ * the event was set meanwhile, and cleared again before this thread got to look. Setting one that
+ * is set changes nothing, but wakes whoever sleeps all the same: the first setter may be stopped
+ * between its change and its wake-up.
  *
- * Deaths: one that sets and is killed before it wakes, wakes all sleepers by dying (roster.h); they
- * look and see it set. A waiter keeps nothing. There is nothing to repair.
+ * Deaths: one that sets and is killed before it wakes, wakes all sleepers by dying (roster.h);
+ * they look and see it set. A waiter keeps nothing. There is nothing to repair.
  *
- * Orders: setting releases and looking acquires: what was written before the set is seen by whoever
- * it lets go. Both are sequentially consistent besides, for wake_sleepers().
+ * Orders: setting releases and looking acquires: what was written before the set is seen by
+ * whoever it lets go. Both are sequentially consistent besides, for wake_sleepers().
  */
 #include <brood/sync.h>
 

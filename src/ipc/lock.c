@@ -7,28 +7,30 @@
  *     tag --store--> other tag | GRANTED --CAS--> other tag     handed to one who starves
  *
  * A waiter sets WAITED and sleeps on the word; who releases takes WAITED away and wakes one. The
- * flag is lost then for those who sleep on, so whoever has slept takes the lock with WAITED set, or
- * sets it before it gives up. TORN stays, through any number of owners, until one calls consistent.
+ * flag is lost then for those who sleep on, so whoever has slept takes the lock with WAITED set,
+ * or sets it before it gives up. TORN stays, through any number of owners, until one calls
+ * consistent.
  *
  * Nobody starves: who has waited for a millisecond writes its tag into .starving (one at a time).
- * A release that finds a living tag there grants the lock to it instead of freeing it. A grant holds
- * as long as .starving names the same thread; without that anybody takes it like a free lock. So a
- * waiter that gives up withdraws by clearing .starving, and need not know whether a release has just
- * seen it. A grant that is not taken for 100 ms, by a stopped thread, is withdrawn by another waiter.
+ * A release that finds a living tag there grants the lock to it instead of freeing it. A grant
+ * holds as long as .starving names the same thread; without that anybody takes it like a free
+ * lock. So a waiter that gives up withdraws by clearing .starving, and need not know whether a
+ * release has just seen it. A grant that is not taken for 100 ms, by a stopped thread, is
+ * withdrawn by another waiter.
  *
- * What always holds: only the owner of the word, alive, changes the tag in it, or somebody who takes
- * a free word, that of a dead owner, or a grant.
+ * What always holds: only the owner of the word, alive, changes the tag in it, or somebody who
+ * takes a free word, that of a dead owner, or a grant.
  *
  * Deaths: inside, or in a release before the word is changed: the next owner is told. After that,
- * before the wake-up, or woken and before the lock is taken: the death wakes all sleepers (roster.h),
- * and each looks. As the one that starves: a dead tag in .starving is written over, and a grant to
- * the dead is taken without notice, as it was never inside. A killed waiter may leave WAITED set,
- * for one needless wake-up.
+ * before the wake-up, or woken and before the lock is taken: the death wakes all sleepers
+ * (roster.h), and each looks. As the one that starves: a dead tag in .starving is written over,
+ * and a grant to the dead is taken without notice, as it was never inside. A killed waiter may
+ * leave WAITED set, for one needless wake-up.
  *
  * Orders: who takes the word acquires, who changes its tag in a release releases. WAITED needs no
- * more than that it is in the same word. A withdrawal and a grant are each "I write mine, then read
- * yours", in two words and up to three threads; all accesses of the slow paths are sequentially
- * consistent for that.
+ * more than that it is in the same word. A withdrawal and a grant are each "I write mine, then
+ * read yours", in two words and up to three threads; all accesses of the slow paths are
+ * sequentially consistent for that.
  */
 #include "ipc/lock.h"
 
@@ -42,6 +44,7 @@
 #define MUTANT_FORGETS_THE_DEAD 24
 #define MUTANT_GRANT_HOLDS 25
 #define MUTANT_GIVES_UP_SILENTLY 26
+#define MUTANT_NO_GRANT 27
 
 #define STARVING_NS 1000000
 #define GRANT_NS 100000000
@@ -185,9 +188,9 @@ static int64_t sleep_end(const struct taking *taking, int64_t now)
     return end < taking->deadline ? end : taking->deadline;
 }
 
-/* Our time is over, and WAITED has been set since we last slept: whatever wake-up we had taken, the
- * next release wakes somebody in our place. Once we starve no more nobody can grant us the lock, so
- * one more look tells whether somebody has. */
+/* Our time is over, and WAITED has been set since we last slept: whatever wake-up we had taken,
+ * the next release wakes somebody in our place. Once we starve no more nobody can grant us the
+ * lock, so one more look tells whether somebody has. */
 static int give_up(struct taking *taking)
 {
     int r;
@@ -262,7 +265,8 @@ __attribute__((noinline)) void brood__lock_grant(struct lock_words *lock,
 {
     uint32_t starving = atomic_load(&lock->starving);
 
-    if (starving <= LOCK_TAG && brood__roster_alive(member->roster, starving)) {
+    if (BROOD_MUTANT != MUTANT_NO_GRANT && starving <= LOCK_TAG &&
+        brood__roster_alive(member->roster, starving)) {
         /* Nobody else changes the tag while we are here and alive, so this needs no CAS. */
         atomic_store(&lock->word, starving | LOCK_GRANTED | LOCK_WAITED | (word & LOCK_TORN));
         brood__futex_wake(&lock->word, UINT32_MAX);

@@ -8,8 +8,8 @@
  *
  * A thread's life lock lies in the region and hangs on a list that libc keeps for the kernel. So a
  * region must stay mapped as long as any thread of this process is in it: a listing that is taken
- * off counts its threads, and the last one that leaves calls DONE, which unmaps. A thread leaves when
- * it ends, when it takes the region off itself, or when it next joins anything.
+ * off counts its threads, and the last one that leaves calls DONE, which unmaps. A thread leaves
+ * when it ends, when it takes the region off itself, or when it next joins anything.
  *
  * A forked child has one thread, which has joined nothing: its memberships are known by the number
  * of the process (sys/self.h) to be those of the parent, and are forgotten. Only the private roster
@@ -348,7 +348,8 @@ int brood__member_slow(const void *address, const struct member **out_member)
     cache = entry->member.len == 0 ? &brood__member_private : &brood__member_region;
     *cache = entry->member;
     if (entry->member.len == 0) {
-        /* Regions begin and end with pages, so nothing of this one is in any, until one is listed. */
+        /* Regions begin and end with pages, so nothing of this one is in any, until one is
+         * listed. */
         cache->base = (uintptr_t)address & ~(uintptr_t)(PAGE_LEN_MIN - 1);
         cache->len = PAGE_LEN_MIN;
         cache->lists = lists;

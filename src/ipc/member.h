@@ -59,8 +59,8 @@ static inline int brood__member(const void *address, const struct member **out_m
 /* For a region: lists [BASE, BASE + LEN) with its roster. 0 or -ENOMEM. */
 int brood__member_list(const void *base, size_t len, struct roster *roster);
 /* The calling thread leaves that roster, and the range is no longer listed. True: no other thread
- * of this process is in it, and it may be unmapped; false: as long as this process lives some thread
- * may be, and DONE(context) is called when the last one has left. */
+ * of this process is in it, and it may be unmapped; false: as long as this process lives some
+ * thread may be, and DONE(context) is called when the last one has left. */
 bool brood__member_unlist(const void *base, void (*done)(void *context), void *context);
 
 /* The calling thread leaves every roster: before _exit(), so that its end is no death. */

@@ -9,13 +9,13 @@
  *
  * DIED stays in the word until the function has run, so that whoever succeeds knows what it found.
  *
- * Deaths: in the function, or before the word says that it has run: the word names the dead, the death
- * wakes all sleepers (roster.h), and one of them takes over. After that, before the wake-up: the
- * death wakes them as well. The word is never repaired by anybody but the next runner.
+ * Deaths: in the function, or before the word says that it has run: the word names the dead, the
+ * death wakes all sleepers (roster.h), and one of them takes over. After that, before the wake-up:
+ * the death wakes them as well. The word is never repaired by anybody but the next runner.
  *
- * Orders: DONE is stored with release and loaded with acquire, so what the function wrote is seen by
- * all who return from here. Everything but that first load is sequentially consistent besides, for
- * wake_sleepers().
+ * Orders: DONE is stored with release and loaded with acquire, so what the function wrote is seen
+ * by all who return from here. Everything but that first load is sequentially consistent besides,
+ * for wake_sleepers().
  */
 #include <brood/sync.h>
 

@@ -5,20 +5,20 @@
  *
  *     end --- unix socket (SEQPACKET or STREAM) === unix socket --- end
  *
- * All that lies between the ends is the kernel's, so a death at any instruction leaves a whole pipe:
- * a message is in the socket or not, and the last copy of an end that is closed ends the pipe for
- * the other side. Nobody repairs anything.
+ * All that lies between the ends is the kernel's, so a death at any instruction leaves a whole
+ * pipe: a message is in the socket or not, and the last copy of an end that is closed ends the
+ * pipe for the other side. Nobody repairs anything.
  *
  * One thing lies outside the kernel. Looking at a message before taking it would double the price
  * of each; so a message is always received, and one that does not fit where it was to go waits in
- * the handle (packet), for the next call of this process with that handle. Who polls a socket would
- * not see it: therefore the public descriptor of an end of messages is an epoll of the socket and
- * of an event that is set while a packet waits. A thread that already sleeps for a message is not
- * woken for one that waits here. A forked child has a copy of the packet, and forgets it: the
- * message is its parent's.
+ * the handle (packet), for the next call of this process with that handle. Who polls a socket
+ * would not see it: therefore the public descriptor of an end of messages is an epoll of the
+ * socket and of an event that is set while a packet waits. A thread that already sleeps for a
+ * message is not woken for one that waits here. A forked child has a copy of the packet, and
+ * forgets it: the message is its parent's.
  *
- * The kernel wakes a sleeping sender when three quarters of the room are free again, not earlier; so
- * the last thing before -ETIMEDOUT is to try once more.
+ * The kernel wakes a sleeping sender when three quarters of the room are free again, not earlier;
+ * so the last thing before -ETIMEDOUT is to try once more.
  */
 #include "ipc/pipe.h"
 

@@ -10,13 +10,13 @@
  * messages that are never received go with the socket. A receiver that is killed takes along the
  * message that it was getting, as it does one that it had got.
  *
- * The other end may be anybody's: each packet is checked, and a wrong one is dropped (-EPROTO) with
- * all that came along. An object counts only if it is sealed against writing and cutting and has all
- * its pages; else its owner could make us fault, or change what we have checked.
+ * The other end may be anybody's: each packet is checked, and a wrong one is dropped (-EPROTO)
+ * with all that came along. An object counts only if it is sealed against writing and cutting and
+ * has all its pages; else its owner could make us fault, or change what we have checked.
  *
- * The kernel drops descriptors that a receiver has no room for and delivers the bytes. The head says
- * how many there were; if some are missing, or the object is, the message is lost and get returns
- * -EMFILE. All other errors leave the message in the handle (see pipe.c).
+ * The kernel drops descriptors that a receiver has no room for and delivers the bytes. The head
+ * says how many there were; if some are missing, or the object is, the message is lost and get
+ * returns -EMFILE. All other errors leave the message in the handle (see pipe.c).
  */
 #include "ipc/message.h"
 #include "ipc/pipe.h"
@@ -59,7 +59,8 @@ struct letter {
 };
 
 /* Copying a few bytes is cheaper than a call with two parts. */
-static inline int64_t send_copied(const struct brood_pipe *pipe, const struct letter *letter)
+static inline __attribute__((always_inline)) int64_t send_copied(const struct brood_pipe *pipe,
+                                                                 const struct letter *letter)
 {
     const struct head head = {.magic = HEAD_MAGIC, .kind = KIND_INLINE};
     char packet[sizeof head + COPIED_MAX];
@@ -170,10 +171,10 @@ static void close_each(const int *fds, unsigned count)
         brood__fd_close(fds[i]);
 }
 
-/* What LEN bytes of a packet with COUNT descriptors are: 0 and the packet, which has them now; else
- * they are still the caller's. */
+/* What LEN bytes of a packet with COUNT descriptors are: 0 and the packet, which has them now;
+ * else they are still the caller's. */
 static inline int read_packet(const char *bytes, size_t len, const int *fds, unsigned count,
-                       struct packet *out)
+                              struct packet *out)
 {
     struct head head;
     uint64_t object_len = 0;

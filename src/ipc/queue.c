@@ -2,10 +2,10 @@
 /*
  * Queues: the handle, and what a queue is made of.
  *
- * A queue is a region of its own: the cells in its root block, and large messages in further blocks.
- * The kernel frees it with the last process that has it. There is no thread, no descriptor but the
- * object's, and nothing that has to be told when a process goes: all of that is in the words of the
- * cells (ipc/cells.c), the blocks (ipc/block.c) and the roster (ipc/roster.c).
+ * A queue is a region of its own: the cells in its root block, and large messages in further
+ * blocks. The kernel frees it with the last process that has it. There is no thread, no descriptor
+ * but the object's, and nothing that has to be told when a process goes: all of that is in the
+ * words of the cells (ipc/cells.c), the blocks (ipc/block.c) and the roster (ipc/roster.c).
  *
  * What a death leaves: a handle is private memory. For the shared parts see there.
  *

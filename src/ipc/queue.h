@@ -55,7 +55,8 @@ int brood__queue_claim(brood_queue *queue, const struct member *member, int64_t 
 /* A cell to read: 1, 0 at the end, or -ETIMEDOUT, BROOD_EPEER. HELD as for brood__cells_get(). */
 int brood__queue_fetch(brood_queue *queue, const struct member *member, bool hold, int64_t deadline,
                        struct cell_claim *claim);
-/* A block for a large message: 0 and its offset, or -ETIMEDOUT, BROOD_ECLOSED, -EMSGSIZE, -ENOMEM. */
+/* A block for a large message: 0 and its offset, or -ETIMEDOUT, BROOD_ECLOSED, -EMSGSIZE,
+ * -ENOMEM. */
 int brood__queue_block(brood_queue *queue, const struct member *member, size_t len,
                        int64_t deadline, uint64_t *out_offset);
 /* Sleeps on BELL, armed as WORD at MOMENT, if nobody died that the caller is to be told of. */
@@ -66,6 +67,8 @@ int brood__queue_sleep(brood_queue *queue, const struct member *member, struct b
  * block, or 0. */
 int brood__queue_locate(const brood_queue *queue, const struct cell_claim *claim, char **out_data,
                         size_t *out_len, uint64_t *out_block);
+/* A block that holds no message after all is free. */
+void brood__queue_give(brood_queue *queue, uint64_t block);
 /* After the ticket is over: its block is free. */
 void brood__queue_unblock(brood_queue *queue, const struct cell_claim *claim, uint64_t block);
 /* Something was taken, or there was nothing to: the descriptor follows. */

@@ -6,10 +6,10 @@
  * copied into a block first, so that a cell is under the pen for a moment only; then the block is
  * LINKED to the ticket, and the cell holds its offset.
  *
- * A death while copying in: the cell goes to the next lap, and a block that was MAKING is free, as is
- * one that is LINKED to a ticket that is over. While copying out: the message is FULL again. A block
- * is given back after its ticket is over, and only if it still belongs to that ticket: others may
- * have found it first.
+ * A death while copying in: the cell goes to the next lap, and a block that was MAKING is free, as
+ * is one that is LINKED to a ticket that is over. While copying out: the message is FULL again. A
+ * block is given back after its ticket is over, and only if it still belongs to that ticket: others
+ * may have found it first.
  *
  * What a cell says of its message comes from other processes: length and place are checked against
  * the cell and the block before anything is copied.
@@ -57,14 +57,26 @@ int brood__queue_locate(const brood_queue *queue, const struct cell_claim *claim
     return 0;
 }
 
+/* All who wait for memory want different amounts, so all are told. */
+static void ring_memory(brood_queue *queue)
+{
+    if ((atomic_load(&queue->shared->memory.word) & 1) != 0)
+        brood__bell_ring_slow(&queue->shared->memory, INT32_MAX);
+}
+
+void brood__queue_give(brood_queue *queue, uint64_t block)
+{
+    (void)brood__block_give(queue->region, block);
+    ring_memory(queue);
+}
+
 void brood__queue_unblock(brood_queue *queue, const struct cell_claim *claim, uint64_t block)
 {
     if (block == 0)
         return;
     (void)brood__block_unlink(queue->region, block, queue->region->root,
                               brood__cell_low_ticket(claim->ticket));
-    if ((atomic_load(&queue->shared->memory.word) & 1) != 0)
-        brood__bell_ring_slow(&queue->shared->memory, INT32_MAX);
+    ring_memory(queue);
 }
 
 /* ---- put ---- */
@@ -98,7 +110,7 @@ static int put_in_block(brood_queue *queue, const struct member *member, const v
     memcpy(queue->region->base + block, data, len);
     r = brood__queue_claim(queue, member, deadline, &claim);
     if (r < 0) {
-        (void)brood__block_give(queue->region, block);
+        brood__queue_give(queue, block);
         return r;
     }
     store_len(claim.cell, len, 1 | CELL_PLACED);

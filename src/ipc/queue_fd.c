@@ -4,8 +4,8 @@
  *
  * A ring of the bell is for one sleeper. The watch is no getter, so it passes each ring on.
  *
- * In a forked child the parent's watch is only memory and a descriptor of the parent's: whoever asks
- * there gets a new one.
+ * In a forked child the parent's watch is only memory and a descriptor of the parent's: whoever
+ * asks there gets a new one.
  */
 #include "ipc/queue.h"
 #include "ipc/watch.h"
@@ -36,8 +36,11 @@ static void queue_wait(void *object, int64_t deadline)
     if (!queue_ready(queue))
         (void)brood__roster_sleep(member->roster, member->tag, &filled->word, word, moment,
                                   deadline);
+    /* The ring was for one who gets. If somebody awake has got it, nobody is woken: two watches
+     * would wake each other without end. */
     (void)brood__bell_arm(filled);
-    bell_ring(filled);
+    if (queue_ready(queue))
+        bell_ring(filled);
 }
 
 static void queue_wake(void *object)

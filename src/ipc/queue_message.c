@@ -2,13 +2,15 @@
 /*
  * Messages in place: reserve and send, take and done.
  *
- *     reserve --> WRITING ---- send ----> FULL            take --> READING, held ---- done ----> over
+ *     reserve --> WRITING ---- send ----> FULL            take --> READING, held ---- done ---->
+ *     over
  *                    |                                                 |
- *                    +------- done, return --> over                    +---- return, death ----> FULL
+ *                    +------- done, return --> over                    +---- return, death ---->
+ *                    FULL
  *
- * The message of the user says which cell it has: ticket and word. The word names this thread; should
- * the thread end before the message is done, the cell is repaired like that of any dead one, and the
- * message is an empty shell: its CAS fails, and nothing happens.
+ * The message of the user says which cell it has: ticket and word. The word names this thread;
+ * should the thread end before the message is done, the cell is repaired like that of any dead one,
+ * and the message is an empty shell: its CAS fails, and nothing happens.
  *
  * A death while it is reserved: the cell goes to the next lap, the block (LINKED to it) is free.
  */
@@ -77,7 +79,7 @@ static int place(brood_queue *queue, const struct member *member, struct cell_cl
     r = brood__queue_claim(queue, member, deadline, claim);
     if (r < 0) {
         if (placed)
-            (void)brood__block_give(queue->region, block);
+            brood__queue_give(queue, block);
         return r;
     }
     atomic_store_explicit(&claim->cell->len, (uint32_t)len, memory_order_relaxed);

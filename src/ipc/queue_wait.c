@@ -5,13 +5,13 @@
  *     look; look for some microseconds more; then
  *     forever:  arm the bell; look; sleep until it rings, somebody dies or joins, or time is over
  *
- * Whoever slept and then got what it wanted took a ring that was for one. It arms the bell again for
- * those who still sleep, and rings it if there is more already: a burst wakes all, one after the
- * other, and a ring that a dead sleeper took with it is made good by its death (ipc/roster.h).
+ * Whoever slept and then got what it wanted took a ring that was for one. It arms the bell again
+ * for those who still sleep, and rings it if there is more already: a burst wakes all, one after
+ * the other, and a ring that a dead sleeper took with it is made good by its death (ipc/roster.h).
  *
  * Time is looked at last, so that what came in time is taken: who gives up has looked after its
- * deadline, and took no ring with it that another would need. (A ring that arrived between that look
- * and now woke us from nothing: we did not sleep any more.)
+ * deadline, and took no ring with it that another would need. (A ring that arrived between that
+ * look and now woke us from nothing: we did not sleep any more.)
  *
  * A death leaves nothing here; what the dead were waiting for they do not have.
  */
@@ -190,12 +190,25 @@ int brood__queue_fetch(brood_queue *queue, const struct member *member, bool hol
 
 /* ---- memory ---- */
 
+/* What blocks there may be besides the root. Waiting for more would have no end. */
+static uint64_t memory_of(const brood_queue *queue)
+{
+    const struct region *region = queue->region;
+    uint64_t root_len = brood__block_len(region, region->root);
+    uint64_t len = (uint64_t)region->chunk_count << region->chunk_shift;
+
+    return len > root_len ? len - root_len : 0;
+}
+
 int brood__queue_block(brood_queue *queue, const struct member *member, size_t len,
                        int64_t deadline, uint64_t *out_offset)
 {
     struct bell *memory = &queue->shared->memory;
-    int r = brood__block_take(queue->region, member->tag, len, out_offset);
+    int r;
 
+    if (len > memory_of(queue))
+        return -EMSGSIZE;
+    r = brood__block_take(queue->region, member->tag, len, out_offset);
     while (r == -EAGAIN) {
         uint32_t moment = brood__roster_moment(member->roster);
         uint32_t word = brood__bell_arm(memory);

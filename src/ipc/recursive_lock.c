@@ -2,10 +2,10 @@
 /*
  * A lock that its owner may take again: the word of lock.c, and how often its owner has it.
  *
- * The depth is touched by the owner of the word only, so it needs neither atomic sums nor an order:
- * taking and giving the word orders it. Whoever takes the word from another writes 1, so what a dead
- * owner left there is never read. A death between taking the word and that leaves a depth that
- * nobody reads either. The rest is as lock.c says.
+ * The depth is touched by the owner of the word only, so it needs neither atomic sums nor an
+ * order: taking and giving the word orders it. Whoever takes the word from another writes 1, so
+ * what a dead owner left there is never read. A death between taking the word and that leaves a
+ * depth that nobody reads either. The rest is as lock.c says.
  */
 #include "ipc/lock.h"
 

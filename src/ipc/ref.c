@@ -4,10 +4,10 @@
  *
  *     message:  { magic | word 0 | word 1 }  + SCM_RIGHTS { memory object }
  *
- * Unix sockets deliver so short a message whole, also a stream; so one that comes in parts is not
- * ours. It is read part by part all the same, as far as the deadline allows, and refused at the end:
- * what a sender may break off anywhere must not decide how we read. Every descriptor that came is
- * kept or closed, whatever else is wrong.
+ * Unix sockets deliver so short a message whole, also a stream, so ours never comes in parts. One
+ * that does is put together as far as the deadline allows: a sender that breaks off in the middle
+ * costs the receiver its time and no more. Every descriptor that came is kept or closed, whatever
+ * else is wrong.
  *
  * The region that was received is parked: mapped here, with one user, who is whoever opens the ref
  * first. A ref that is never opened keeps it until the process ends.
@@ -84,8 +84,25 @@ int brood_ref_send(int socket, brood_ref ref, int64_t timeout_ms)
 struct receiving {
     struct ref_message message;
     size_t len;
-    int fd; /* the first that came, or -1 */
+    char beyond; /* of a packet that is longer than ours */
+    int fd;      /* the first that came, or -1 */
 };
+
+/* Bytes that came, or what brood__socket_receive_parts() says. */
+static int64_t receive_part(int socket, bool is_stream, struct receiving *receiving)
+{
+    struct iovec parts[] = {{.iov_base = (char *)&receiving->message + receiving->len,
+                             .iov_len = sizeof receiving->message - receiving->len},
+                            {.iov_base = &receiving->beyond, .iov_len = 1}};
+    unsigned count = receiving->fd < 0 ? 1U : 0U;
+    int fd = -1;
+    int64_t got =
+        brood__socket_receive_parts(socket, parts, is_stream ? 1U : 2U, &fd, &count, false);
+
+    if (got >= 0 && count > 0)
+        receiving->fd = fd;
+    return got;
+}
 
 /* 1 whole, 0 the end before anything, or a negative error. */
 static int receive_message(int socket, struct receiving *receiving, int64_t deadline)
@@ -94,31 +111,21 @@ static int receive_message(int socket, struct receiving *receiving, int64_t dead
 
     if (is_stream < 0)
         return -EINVAL;
-    do {
-        struct iovec part = {.iov_base = (char *)&receiving->message + receiving->len,
-                             .iov_len = sizeof receiving->message - receiving->len};
-        unsigned count = receiving->fd < 0 ? 1U : 0U;
-        int fd = -1;
-        int64_t got = brood__socket_receive_parts(socket, &part, 1, &fd, &count, false);
+    while (receiving->len < sizeof receiving->message) {
+        int64_t got = receive_part(socket, is_stream == 1, receiving);
 
-        if (count > 0)
-            receiving->fd = fd;
-        if (got == -EAGAIN) {
-            int r = await(socket, POLLIN, deadline);
-
-            if (r < 0)
-                return r == -ETIMEDOUT && receiving->len > 0 ? -EPROTO : r;
-            continue;
-        }
+        if (got == -EAGAIN)
+            got = await(socket, POLLIN, deadline);
+        else if (got == 0)
+            return receiving->len > 0 ? -EPROTO : 0;
+        else if (got > 0)
+            receiving->len += (size_t)got;
         if (got < 0)
-            return got == -EMSGSIZE ? -EPROTO : (int)got;
-        if (got == 0)
-            return receiving->len == 0 ? 0 : -EPROTO;
-        receiving->len += (size_t)got;
-        if (is_stream == 0 && receiving->len < sizeof receiving->message)
-            return -EPROTO;
-    } while (receiving->len < sizeof receiving->message);
-    return 1;
+            return got == -ETIMEDOUT && receiving->len > 0 ? -EPROTO : (int)got;
+        if (is_stream == 0 && receiving->len > 0)
+            break;
+    }
+    return receiving->len == sizeof receiving->message ? 1 : -EPROTO;
 }
 
 /* Takes the descriptor. */

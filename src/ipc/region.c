@@ -6,11 +6,11 @@
  *                                 |  base, len             |
  *     object:   [ head | roster | table of chunks | chunks ........ ]
  *
- * The object is sized once, sealed against any change of its size, and sparse. So a place in it is an
- * offset for ever, growing needs nobody's consent, and no touch can miss the end of it. Pages are
- * committed before they are touched: the head and the roster here, the others by ipc/block.c. A
- * region that others may only read gets its last seal after it is mapped: the kernel lets mappings
- * that exist write on, also those that a fork copies.
+ * The object is sized once, sealed against any change of its size, and sparse. So a place in it is
+ * an offset for ever, growing needs nobody's consent, and no touch can miss the end of it. Pages
+ * are committed before they are touched: the head and the roster here, the others by ipc/block.c.
+ * A region that others may only read gets its last seal after it is mapped: the kernel lets
+ * mappings that exist write on, also those that a fork copies.
  *
  * The head is written before anybody can know of the object. Who opens one copies the head before
  * it maps, believes nothing but the number of slots and of chunks, computes every place from
@@ -18,12 +18,12 @@
  * tells. A hostile object may hold anything behind that, and change it at any time: offsets that
  * are read there are bounded where they are read.
  *
- * In a forked child the list, the mappings and the descriptors are copies that go on working. The list
- * is whole at every moment, for a fork by another thread may copy it at any: an entry is complete
- * before one store shows it, and one store takes it off.
+ * In a forked child the list, the mappings and the descriptors are copies that go on working. The
+ * list is whole at every moment, for a fork by another thread may copy it at any: an entry is
+ * complete before one store shows it, and one store takes it off.
  *
- * A death leaves nothing to repair: the list is private, and the kernel frees the object with the last
- * process that has it. One killed while it makes a region is the only one that has it.
+ * A death leaves nothing to repair: the list is private, and the kernel frees the object with the
+ * last process that has it. One killed while it makes a region is the only one that has it.
  *
  * Not here: blocks (ipc/block.c), and how a descriptor gets to another process (ipc/serve.h).
  */
@@ -34,11 +34,13 @@
 #include "ipc/block.h"
 #include "ipc/chunk.h"
 #include "ipc/member.h"
+#include "ipc/reference.h"
 #include "ipc/serve.h"
 #include "sys/kernel.h"
 #include "sys/self.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 
 #define MAGIC UINT64_C(0x6e6f69676572620a)
 #define SIZE_DEFAULT ((uint64_t)16 << 30)
@@ -64,7 +66,8 @@ static void keep_list(void)
 }
 
 static struct own_lock regions_lock = OWN_LOCK;
-static struct region *regions;
+/* Release and acquire, so that a fork by another thread copies a list of complete entries. */
+static _Atomic(struct region *) regions;
 
 /* ---- places ---- */
 
@@ -164,6 +167,20 @@ static void list_region(struct region *region)
     region->users = 1;
     region->next = regions;
     regions = region;
+}
+
+/* With the lock. */
+static void unlist_region(const struct region *region)
+{
+    struct region *before = regions;
+
+    if (before == region) {
+        regions = region->next;
+        return;
+    }
+    while (before->next != region)
+        before = before->next;
+    before->next = region->next;
 }
 
 /* With the lock. */
@@ -434,7 +451,7 @@ int brood__region_find(struct region **out_region, brood_ref ref)
     struct region *region = take_known(ref);
     int r;
 
-    if (ref.word[0] == 0)
+    if (ref.word[0] == 0 || reference_is_pipe(ref))
         return -EINVAL;
     if (region == NULL) {
         r = brood__serve_ask(ref.word[0]);
@@ -475,11 +492,7 @@ void brood__region_drop(struct region *region)
     brood__own_lock(&regions_lock, keep_list);
     last = --region->users == 0;
     if (last) {
-        struct region **link = &regions;
-
-        while (*link != region)
-            link = &(*link)->next;
-        *link = region->next;
+        unlist_region(region);
         /* Under the lock: who opens it again at this moment serves it after us. */
         if (region->served)
             brood__serve_stop(region->number);

@@ -50,11 +50,11 @@ int brood__region_make(struct region **out_region, enum region_kind kind,
                        const brood_region_options *options, uint64_t root_len);
 /* One user more of the region that REF is in, if this process has it mapped: NULL if not. */
 struct region *brood__region_known(brood_ref ref);
-/* As known, or opened with the help of the process that serves it (ipc/serve.h). Takes over the user
- * of a region that is parked. */
+/* As known, or opened with the help of the process that serves it (ipc/serve.h). Takes over the
+ * user of a region that is parked. */
 int brood__region_find(struct region **out_region, brood_ref ref);
-/* Maps the object FD, which is taken in every case. One user more if it is mapped already. -EINVAL:
- * it is no region; BROOD_EABI: of another build, or damaged. */
+/* Maps the object FD, which is taken in every case. One user more if it is mapped already.
+ * -EINVAL: it is no region; BROOD_EABI: of another build, or damaged. */
 int brood__region_adopt(struct region **out_region, int fd);
 /* The caller's user stays, until brood__region_find() hands it to somebody. */
 void brood__region_park(struct region *region);

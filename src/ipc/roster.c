@@ -8,8 +8,8 @@
  *                                             +-- the thread is gone: the kernel sets OWNER_DIED in
  *                                                 the life word; whoever notices buries it
  *
- * The life lock is locked by trylock only, and unlocked by leave only; nobody ever waits in libc for
- * it. Others read its word: a thread id means alive, 0 or OWNER_DIED not. Its place in a
+ * The life lock is locked by trylock only, and unlocked by leave only; nobody ever waits in libc
+ * for it. Others read its word: a thread id means alive, 0 or OWNER_DIED not. Its place in a
  * pthread_mutex_t is looked up once, by locking one and looking what changes to our thread id.
  *
  * Alive is a tag whose slot has its generation, whose life word says so, and names the thread that
@@ -24,7 +24,8 @@
  * Deaths: a joiner or leaver killed anywhere leaves a lock marked OWNER_DIED, which the next joiner
  * takes over; if its generation is odd, that was a death. The kernel wakes one watcher of a death;
  * that one looks through the roster and tells the rest, and if it is killed before, its own death
- * wakes the next. A joiner is watched by nobody: it buries the last holder before it locks the slot.
+ * wakes the next. A joiner is watched by nobody: it buries the last holder before it locks the
+ * slot.
  *
  * Orders: all accesses are sequentially consistent unless said otherwise. .moment is read before
  * the look at what is waited for, and changed after what it tells about: a sleeper sees either the
@@ -106,8 +107,8 @@ static int new_life(pthread_mutex_t *life)
     return -r;
 }
 
-/* The kernel finds the word by an offset that libc gave it, and nobody else: so look. It is the first
- * that is 0 in a free lock and our thread id in a locked one; its type may be any number. Two
+/* The kernel finds the word by an offset that libc gave it, and nobody else: so look. It is the
+ * first that is 0 in a free lock and our thread id in a locked one; its type may be any number. Two
  * threads that come here at once find the same. */
 static size_t look_for_life_word(void)
 {
@@ -320,8 +321,8 @@ static bool holder_is_gone(const struct roster *roster, unsigned index, uint32_t
 }
 
 /* True: this call was the one that counted it. MINE: the caller has locked the slot, so whoever has
- * held it is gone. If the CAS succeeds, no burial has begun since BURIAL was read, and without one no
- * dead holder's generation changes. */
+ * held it is gone. If the CAS succeeds, no burial has begun since BURIAL was read, and without one
+ * no dead holder's generation changes. */
 static bool bury(struct roster *roster, unsigned index, bool mine)
 {
     for (;;) {
@@ -493,8 +494,9 @@ void brood__roster_leave(struct roster *roster, roster_tag tag)
 
 /* ---- forked children ---- */
 
-/* musl leaves the parent's list in the child, whose next lock would be put into it: into the parent's
- * locks, in shared memory. (glibc empties it.) Locks of the child's own are in front, and stay. */
+/* musl leaves the parent's list in the child, whose next lock would be put into it: into the
+ * parent's locks, in shared memory. (glibc empties it.) Locks of the child's own are in front, and
+ * stay. */
 void brood__roster_forked(void)
 {
     struct robust_list_head *head = robust_locks;
@@ -587,9 +589,9 @@ static int sleep_looking(struct roster *roster, const _Atomic uint32_t *word, ui
     return r == -ETIMEDOUT && beat == deadline ? -ETIMEDOUT : 0;
 }
 
-/* Fills WATCHES from the third on: how many there are then; 0: somebody had died; or TOO_MANY. A slot
- * that shows no death may have been cleared by one who was killed before it told: the burial is
- * looked for last. */
+/* Fills WATCHES from the third on: how many there are then; 0: somebody had died; or TOO_MANY. A
+ * slot that shows no death may have been cleared by one who was killed before it told: the burial
+ * is looked for last. */
 static unsigned watch_others(struct roster *roster, roster_tag me, struct futex_watch *watches)
 {
     unsigned reach = reach_of(roster);

@@ -8,13 +8,13 @@
  * and it works across PID namespaces and for processes that nobody here has forked.
  *
  * A tag names one participation: slot and generation. Whoever owns a word in shared memory (a lock,
- * a cell, a block) is named there by tag; a tag never comes to life again (a slot's generations come
- * round after 65536 joins of that slot, and joins take the slots in turn).
+ * a cell, a block) is named there by tag; a tag never comes to life again (a slot's generations
+ * come round after 65536 joins of that slot, and joins take the slots in turn).
  *
  * Known limits. Of an exec() by a thread that is not its process's first one the kernel marks
  * nothing: that thread stays alive here for ever. A thread with more than 2048 robust mutexes dies
- * unnoticed in those locked first. A process that is stopped just when the kernel has woken it for a
- * death tells the others when it goes on.
+ * unnoticed in those locked first. A process that is stopped just when the kernel has woken it for
+ * a death tells the others when it goes on.
  *
  * The law of waiting: a wake-up may die with the process that was to give it. Therefore whoever
  * sleeps here watches all other participants, and whoever learns of a death tells all sleepers. A
@@ -52,8 +52,8 @@ void brood__roster_leave(struct roster *roster, roster_tag tag);
 /* In the child of a fork, before its thread locks a robust mutex: it has none of the parent's. */
 void brood__roster_forked(void);
 
-/* A roster in private memory, copied by fork(): all its holders are gone but the calling thread, whose
- * tag KEEP stays alive (0: it has none). Before anybody in the child uses it. */
+/* A roster in private memory, copied by fork(): all its holders are gone but the calling thread,
+ * whose tag KEEP stays alive (0: it has none). Before anybody in the child uses it. */
 void brood__roster_inherit(struct roster *roster, roster_tag keep);
 
 /* A few loads. False for tags that no roster of this size has given out. */

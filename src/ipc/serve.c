@@ -6,24 +6,25 @@
  *     connect to "brood-NUMBER-PLACE"  --->   accept; same effective user?
  *     receive                          <---   [ answer ] + descriptor, close
  *
- * To connect is to ask. So the thread never waits for anybody: it accepts, sends one packet into an
- * empty socket and closes, and whoever connects and says nothing, or dies, holds up nobody. What a
- * flood of askers does is to fill the backlog; the kernel makes the others wait, 2 s at most.
+ * To connect is to ask. So the thread never waits for anybody: it accepts, sends one packet into
+ * an empty socket and closes, and whoever connects and says nothing, or dies, holds up nobody.
+ * What a flood of askers does is to fill the backlog; the kernel makes the others wait, 2 s at
+ * most.
  *
- * Several processes may serve one number, as all of them have the region: each takes the first free
- * place, and the asker tries them in turn. What more than PLACES processes serve, is served.
+ * Several processes may serve one number, as all of them have the region: each takes the first
+ * free place, and the asker tries them in turn. What more than PLACES processes serve, is served.
  *
  * Two locks. `life` is held from a change to the end of what it takes to start or join the thread;
  * `list` guards the data, and the thread takes it too, between work_begin and work_end. Under
- * `list` nothing is called that takes the gate of sys/self.h, because a fork holds the gate when it
- * takes `list` (before_fork). So a forked child finds the list whole, and closes its copies at once:
- * a name dies with the process that served it. A child made by a raw clone() cannot know what it
- * has copied; it forgets all, and its copies of the sockets stay until it ends or executes: askers
- * then wait in vain, for 2 s.
+ * `list` nothing is called that takes the gate of sys/self.h, because a fork holds the gate when
+ * it takes `list` (before_fork). So a forked child finds the list whole, and closes its copies at
+ * once: a name dies with the process that served it. A child made by a raw clone() cannot know
+ * what it has copied; it forgets all, and its copies of the sockets stay until it ends or
+ * executes: askers then wait in vain, for 2 s.
  *
  * The thread ends with the last thing that is served. If it gave that away itself (ONCE) nobody
- * joins it: it detaches itself and leaves. Dead servers leave nothing: names and descriptors are the
- * kernel's.
+ * joins it: it detaches itself and leaves. Dead servers leave nothing: names and descriptors are
+ * the kernel's.
  */
 #include "ipc/serve.h"
 
@@ -364,7 +365,8 @@ static int watch_forks(void)
     return r;
 }
 
-/* Locked. A poller, a socket and an entry for it; the thread is to be started if it does not run. */
+/* Locked. A poller, a socket and an entry for it; the thread is to be started if it does not
+ * run. */
 static int add(struct served *served)
 {
     int r = watch_forks();
@@ -508,8 +510,8 @@ static int receive_answer(int server, int64_t deadline)
     return read_answer(&answer, r, count, fds);
 }
 
-/* To connect is to ask, and some things are given only once: so that there is room for what is given
- * is made sure before, by a descriptor that is closed just then. */
+/* To connect is to ask, and some things are given only once: so that there is room for what is
+ * given is made sure before, by a descriptor that is closed just then. */
 int brood__serve_ask(uint64_t number)
 {
     int64_t deadline = deadline_in(ASK_MS);

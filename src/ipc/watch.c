@@ -8,12 +8,12 @@
  *
  * In WATCHING the thread sleeps in the object's WAIT; in SHOWN on a condition. So an idle object
  * costs nothing, and neither does a ready one that nobody looks at. After each change to WATCHING
- * the thread looks (READY) before it sleeps, so what became ready meanwhile is not missed; that WAIT
- * does not sleep when it is ready is the object's part.
+ * the thread looks (READY) before it sleeps, so what became ready meanwhile is not missed; that
+ * WAIT does not sleep when it is ready is the object's part.
  *
- * The lock guards the state. The thread holds it between work_begin and work_end only; others may be
- * copied by a fork while they hold it, so in a child nothing is locked: a watch there is memory and
- * a copy of a descriptor.
+ * The lock guards the state. The thread holds it between work_begin and work_end only; others may
+ * be copied by a fork while they hold it, so in a child nothing is locked: a watch there is memory
+ * and a copy of a descriptor.
  *
  * A death leaves nothing of this; WAIT is where the object's other participants are watched.
  */
@@ -65,8 +65,8 @@ static bool look(struct watch *watch, bool *out_ends)
     return !shown;
 }
 
-/* Holds the lock only asleep, when the condition has let go of it, and for some instructions before
- * and after: a fork of the user's may copy it locked. Nobody locks it in the child. */
+/* Holds the lock only asleep, when the condition has let go of it, and for some instructions
+ * before and after: a fork of the user's may copy it locked. Nobody locks it in the child. */
 static void sleep_while_shown(struct watch *watch)
 {
     (void)pthread_mutex_lock(&watch->lock);
@@ -152,7 +152,8 @@ void brood__watch_again(struct watch *watch)
     (void)pthread_mutex_unlock(&watch->lock);
 }
 
-/* The thread may be on its way into WAIT, and not sleep there yet: it is woken until it is gone. */
+/* The thread may be on its way into WAIT, and not sleep there yet: it is woken until it is
+ * gone. */
 static void join_thread(struct watch *watch)
 {
     int64_t patience_ns = 1000000;

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/reserved.h"
+#include "ipc/member.h"
 #include "run/pool.h"
 #include "sys/cpu.h"
 #include "sys/crash.h"
@@ -470,10 +471,12 @@ static bool none_alive(struct brood_pool *pool, const void *context)
     return true;
 }
 
-/* Asks each worker to leave; those that run a task by SIGTERM. Whether that is worth waiting. */
+/* Asks each worker to leave; those that run a task by SIGTERM. Whether that is worth waiting. It is
+ * where there are regions: a worker that is killed while it is on a roster counts as a death
+ * there. */
 static bool ask_to_leave(struct brood_pool *pool)
 {
-    bool wait = pool->options.worker_close != NULL;
+    bool wait = pool->options.worker_close != NULL || atomic_load(&brood__member_lists) != 0;
 
     for (uint32_t i = 0; i < pool->options.workers; i++) {
         struct worker *worker = &pool->workers[i];

@@ -10,6 +10,7 @@
  * first asked for.
  */
 #include "base/fault.h"
+#include "ipc/member.h"
 #include "run/process_inside.h"
 #include "sys/kernel.h"
 #include "sys/self.h"
@@ -78,6 +79,8 @@ static int run(struct process_control *control)
     BROOD_MARK("child before returned");
     atomic_store(&control->state, PROCESS_HAS_RETURNED);
     BROOD_MARK("child after returned");
+    /* It has ended, and not died: what comes is _exit(). */
+    brood__member_leave_all();
     return control->code;
 }
 

@@ -58,7 +58,8 @@ void brood__channel_finish(int fd); /* no more messages from this end; it may st
 
 /* ---- memory objects ---- */
 int brood__memory_object(const char *name, uint64_t len); /* a memfd, sealed at that size */
-/* The same, for which brood__memory_forbid() may be called: who maps it after that can only read. */
+/* The same, for which brood__memory_forbid() may be called: who maps it after that can only
+ * read. */
 int brood__memory_object_open(const char *name, uint64_t len);
 int brood__memory_forbid(int fd);
 /* Whether FD is an object of the first kind, or of the second after the call: 0 and its length, and
@@ -91,7 +92,8 @@ enum { FUTEX_WATCHES_MAX = 128 };
 /* Sleeps until one of them is woken or has another value, or DEADLINE: as brood__futex_wait();
  * -ENOSYS: not on this kernel (before 5.16), or forbidden, or the kernel has no memory for it. */
 int brood__futex_wait_any(const struct futex_watch *watches, unsigned count, int64_t deadline);
-/* The calling thread's struct robust_list_head, that of libc: <linux/futex.h>. NULL: it has none. */
+/* The calling thread's struct robust_list_head, that of libc: <linux/futex.h>. NULL: it has
+ * none. */
 void *brood__robust_list(void);
 
 /* ---- processes ---- */

@@ -4,6 +4,7 @@
  * any size; what does not fit stays; the end comes after the last message, however the other side
  * went; and every wait ends in time.
  */
+#include "api/pipe_kit.h"
 #include "harness/gate.h"
 #include "harness/test.h"
 
@@ -14,7 +15,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,60 +26,6 @@
 #include <unistd.h>
 
 enum { INLINE_MAX = 65528, LARGE = 3 * 1024 * 1024 + 17 };
-
-struct ends {
-    brood_pipe *left, *right;
-};
-
-static struct ends new_pipe(const brood_pipe_options *options)
-{
-    struct ends ends = {NULL, NULL};
-
-    CHECK_OK(brood_pipe_new(&ends.left, &ends.right, options));
-    return ends;
-}
-
-static void free_pipe(struct ends ends)
-{
-    brood_pipe_free(ends.left);
-    brood_pipe_free(ends.right);
-}
-
-static bool is_readable(int fd)
-{
-    struct pollfd waited = {.fd = fd, .events = POLLIN};
-
-    return CHECK_OK(poll(&waited, 1, 0)) > 0;
-}
-
-static void fill(char *bytes, size_t len, unsigned seed)
-{
-    for (size_t i = 0; i < len; i++)
-        bytes[i] = (char)((i * 131 + seed) >> 3);
-}
-
-static void check_filled(const char *bytes, size_t len, unsigned seed)
-{
-    for (size_t i = 0; i < len; i++)
-        if (bytes[i] != (char)((i * 131 + seed) >> 3))
-            FAIL("byte %zu of %zu is wrong", i, len);
-}
-
-static void expect_success(pid_t pid)
-{
-    int status;
-
-    CHECK_EQ(waitpid(pid, &status, 0), pid);
-    CHECK_EQ(status, 0);
-}
-
-static int64_t now_ms(void)
-{
-    struct timespec t;
-
-    CHECK_OK(clock_gettime(CLOCK_MONOTONIC, &t));
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* ---- messages ---- */
 
@@ -677,94 +623,6 @@ TEST(a_stream_says_how_much_it_wrote)
     CHECK_ERR(brood_pipe_write(pipe.left, bytes, 1, 0), -EPIPE);
     brood_pipe_free(pipe.left);
     free(bytes);
-}
-
-/* ---- refs ---- */
-
-/* The thread that served the ref ends by itself. */
-static void await_one_thread(void)
-{
-    int64_t deadline = now_ms() + TEST_PATIENCE_MS;
-    struct stat status;
-
-    do {
-        CHECK_OK(stat("/proc/self/task", &status));
-        CHECK(now_ms() < deadline);
-        (void)sched_yield();
-    } while (status.st_nlink != 3 + TEST_TSAN); /* a folder for each, and two more links */
-}
-
-TEST(a_ref_is_opened_elsewhere_once)
-{
-    struct ends pipe = new_pipe(NULL);
-    brood_ref ref = brood_pipe_ref(pipe.right);
-    char bytes[8];
-    pid_t pid;
-
-    CHECK(ref.word[0] != 0);
-    brood_pipe_free(pipe.right);
-    CHECK_OK(brood_pipe_put(pipe.left, "before", 6, 0));
-    pid = CHECK_OK(fork());
-    if (pid == 0) {
-        brood_pipe *mine = NULL, *second = NULL;
-
-        brood_pipe_free(pipe.left);
-        CHECK_OK(brood_pipe_open(&mine, ref));
-        CHECK_ERR(brood_pipe_open(&second, ref), -ENOENT);
-        CHECK_EQ(brood_pipe_get(mine, bytes, 8, NULL, TEST_PATIENCE_MS), 1);
-        CHECK_EQ(memcmp(bytes, "before", 6), 0);
-        CHECK_OK(brood_pipe_put(mine, "answer", 6, 0));
-        brood_pipe_free(mine);
-        _exit(0);
-    }
-    CHECK_EQ(brood_pipe_get(pipe.left, bytes, 8, NULL, TEST_PATIENCE_MS), 1);
-    CHECK_EQ(brood_pipe_get(pipe.left, bytes, 8, NULL, TEST_PATIENCE_MS), 0);
-    expect_success(pid);
-    brood_pipe_free(pipe.left);
-    await_one_thread();
-}
-
-TEST(a_ref_tells_ways_and_kinds)
-{
-    for (int stream = 0; stream < 2; stream++) {
-        struct ends pipe = new_pipe(&(brood_pipe_options){.one_way = true, .stream = stream != 0});
-        brood_pipe *left = NULL, *right = NULL;
-        char byte;
-
-        CHECK_OK(brood_pipe_open(&left, brood_pipe_ref(pipe.left)));
-        CHECK_OK(brood_pipe_open(&right, brood_pipe_ref(pipe.right)));
-        free_pipe(pipe);
-        if (stream) {
-            CHECK_ERR(brood_pipe_write(left, "x", 1, 0), -EINVAL);
-            CHECK_ERR(brood_pipe_read(right, &byte, 1, 0), -EINVAL);
-            CHECK_EQ(brood_pipe_write(right, "x", 1, 0), 1);
-            CHECK_EQ(brood_pipe_read(left, &byte, 1, 0), 1);
-        } else {
-            CHECK_ERR(brood_pipe_put(left, "x", 1, 0), -EINVAL);
-            CHECK_ERR(brood_pipe_get(right, &byte, 1, NULL, 0), -EINVAL);
-            CHECK_OK(brood_pipe_put(right, "x", 1, 0));
-            CHECK_EQ(brood_pipe_get(left, &byte, 1, NULL, 0), 1);
-        }
-        brood_pipe_free(left);
-        brood_pipe_free(right);
-    }
-    await_one_thread();
-}
-
-TEST(what_names_no_pipe_is_not_opened)
-{
-    struct ends pipe = new_pipe(NULL);
-    brood_ref ref = brood_pipe_ref(pipe.left);
-    brood_pipe *out = NULL;
-
-    CHECK_ERR(brood_pipe_open(&out, (brood_ref){{0, 0}}), -EINVAL);
-    CHECK_ERR(brood_pipe_open(&out, (brood_ref){{ref.word[0], 4096}}), -EINVAL);
-    CHECK_ERR(brood_pipe_open(NULL, ref), -EINVAL);
-    CHECK_ERR(brood_pipe_open(&out, (brood_ref){{ref.word[0] + 1, ref.word[1]}}), -ENOENT);
-    CHECK_OK(brood_pipe_open(&out, ref));
-    brood_pipe_free(out);
-    free_pipe(pipe);
-    await_one_thread();
 }
 
 /* ---- many at once ---- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The law of a queue where the simple cases do not reach: messages that were given up, taken for long,
- * returned, packed; who may overtake whom, and when a closed queue has come to its end.
+ * The law of a queue where the simple cases do not reach: messages that were given up, taken for
+ * long, returned, packed; who may overtake whom, and when a closed queue has come to its end.
  */
 #include "harness/gate.h"
 #include "harness/test.h"

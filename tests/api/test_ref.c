@@ -40,7 +40,7 @@ static brood_region *region_with(const char *text, brood_ref *out_ref)
     CHECK_OK(brood_region_new(&region, &(brood_region_options){.size_max = 1 << 20}));
     memory = brood_region_alloc(region, 100);
     CHECK(memory != NULL);
-    strcpy(memory, text);
+    memcpy(memory, text, strlen(text) + 1);
     *out_ref = brood_region_ref(region, memory);
     CHECK(out_ref->word[0] != 0);
     return region;

@@ -110,7 +110,7 @@ TEST(a_child_frees_what_its_parent_allocated_and_has_memory_of_its_own)
         brood_shared_free(first);
         first = brood_shared_alloc(10);
         CHECK(first != NULL);
-        strcpy(first, "child");
+        memcpy(first, "child", sizeof "child");
         CHECK(is_zero(second, 10));
         brood_shared_free(own);
         brood_shared_free(first);
@@ -204,6 +204,7 @@ static struct errand *errand_new(void (*function)(struct errand *errand))
 {
     struct errand *errand =
         mmap(NULL, sizeof *errand, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pid_t pid;
 
     CHECK(errand != MAP_FAILED);
     errand->told = gate_new();
@@ -235,7 +236,7 @@ static void answer(struct errand *errand)
     text = brood_region_at(region, errand->ref);
     CHECK(text != NULL);
     CHECK_STR(text, "question");
-    strcpy(text, "answer");
+    memcpy(text, "answer", sizeof "answer");
     CHECK(brood_region_at(region, (brood_ref){{errand->ref.word[0], UINT64_MAX}}) == NULL);
     CHECK(brood_region_at(region, (brood_ref){{errand->ref.word[0] ^ 1, errand->ref.word[1]}}) ==
           NULL);
@@ -250,7 +251,7 @@ TEST(who_has_only_the_ref_opens_the_region_and_finds_the_place)
 
     CHECK_OK(brood_region_new(&region, NULL));
     text = brood_region_alloc(region, 100);
-    strcpy(text, "question");
+    memcpy(text, "question", sizeof "question");
     errand->ref = brood_region_ref(region, text);
     gate_open(errand->told);
     errand_free(errand);
@@ -263,7 +264,7 @@ TEST(memory_of_shared_alloc_has_refs_too)
     struct errand *errand = errand_new(answer);
     char *text = brood_shared_alloc(100);
 
-    strcpy(text, "question");
+    memcpy(text, "question", sizeof "question");
     errand->ref = brood_region_ref(NULL, text);
     gate_open(errand->told);
     errand_free(errand);
@@ -346,7 +347,7 @@ TEST(a_region_can_be_handed_out_for_reading_only)
     CHECK_OK(brood_region_new(
         &region, &(brood_region_options){.size_max = MIB, .readonly_elsewhere = true}));
     text = brood_region_alloc(region, 100);
-    strcpy(text, "read this");
+    memcpy(text, "read this", sizeof "read this");
     errand->ref = brood_region_ref(region, text);
     gate_open(errand->told);
     errand_free(errand);

@@ -153,7 +153,8 @@ static void reads_ref(const struct talker *talker, char digits[33])
     char line[128];
 
     CHECK(fgets(line, sizeof line, talker->screen) != NULL);
-    check_line(strtok(line, "\n"), "Run: chat [0-9a-f]{32}");
+    *strchrnul(line, '\n') = '\0';
+    check_line(line, "Run: chat [0-9a-f]{32}");
     memcpy(digits, strrchr(line, ' ') + 1, 33);
 }
 

@@ -9,16 +9,17 @@
  *     struct queue_scene scene = {.operate = put_victim, .getters = 1};
  *     scene_kill(&scene, "put with a sleeping getter");
  *
- * Each message says whose it is and which, and the rest of it follows from that, so that one can see
- * whether it is torn. A message is in the books as put when put has returned, and as got when get
- * has. After each death the survivors empty the queue, and then
+ * Each message says whose it is and which, and the rest of it follows from that, so that one can
+ * see whether it is torn. A message is in the books as put when put has returned, and as got when
+ * get has. After each death the survivors empty the queue, and then
  *   - what was put is got once, but for what a killed getter had finished, and may not have told;
  *   - nobody sleeps who has something to do;
  *   - the whole capacity is there, and all the memory.
  *
  * The test's process is a participant before anybody sleeps, and so is the victim, unless its
- * operation is to join. What the victim does in prepare is done before the others fall asleep. Sleepers that are done stay alive: a death wakes everybody, and would
- * hide that a wake-up is missing. A deaf one hears nothing but wake-ups of its own bell.
+ * operation is to join. What the victim does in prepare is done before the others fall asleep.
+ * Sleepers that are done stay alive: a death wakes everybody, and would hide that a wake-up is
+ * missing. A deaf one hears nothing but wake-ups of its own bell.
  *
  * Programs with this file are linked with --wrap=brood__roster_sleep.
  */
@@ -41,7 +42,9 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -72,6 +75,7 @@ struct queue_scene {
     /* What a test asks for; all but .operate may be left out. */
     brood_queue_options options; /* capacity 4 unless it says so */
     size_t len;                  /* of each message; default 40 */
+    size_t filler_len;           /* for the question about capacity, if .len is too long for it */
     unsigned messages;           /* put by setup */
     unsigned getters, putters;   /* asleep when the operation begins, or held up by what it holds */
     unsigned joiners;
@@ -83,10 +87,10 @@ struct queue_scene {
     scene_fn *operate;
     scene_fn *repair;
     scene_fn *meanwhile;
-    scene_fn *look_after;           /* before the usual questions */
-    scene_fn *nap; /* instead of the victim's first sleep */
-    unsigned lost_max;               /* messages that a killed getter may take with it */
-    bool lost_before;                /* even if the second victim finished */
+    scene_fn *look_after; /* before the usual questions */
+    scene_fn *nap;        /* instead of the victim's first sleep */
+    unsigned lost_max;    /* messages that a killed getter may take with it */
+    bool lost_before;     /* even if the second victim finished */
 
     brood_queue *queue;
     struct scene_books *books;
@@ -98,7 +102,7 @@ struct queue_scene {
 };
 
 static struct queue_scene *scene_here;
-static scene_fn *nap_once;
+static _Thread_local scene_fn *nap_once;
 static bool is_deaf;
 
 int __wrap_brood__roster_sleep(struct roster *roster, roster_tag me, const _Atomic uint32_t *word,
@@ -121,6 +125,15 @@ int __wrap_brood__roster_sleep(struct roster *roster, roster_tag me, const _Atom
     if (is_deaf)
         return brood__futex_wait((const void *)(uintptr_t)word, value, deadline);
     return __real_brood__roster_sleep(roster, me, word, value, moment, deadline);
+}
+
+/* Zeroed memory that forked processes share. */
+static inline void *share(size_t len)
+{
+    void *memory = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    CHECK(memory != MAP_FAILED);
+    return memory;
 }
 
 /* ---- messages ---- */
@@ -251,7 +264,7 @@ static inline void stay_alive(struct queue_scene *scene)
 
 static inline void sleeper_gets(struct queue_scene *scene)
 {
-    unsigned party, number;
+    unsigned party = 0, number = 0;
     int r = scene_get(scene, BROOD_FOREVER, &party, &number);
 
     CHECK(r == 0 || r == 1);
@@ -439,7 +452,7 @@ static inline void scene_await_done(struct queue_scene *scene, const char *compl
 static inline unsigned scene_drain(struct queue_scene *scene)
 {
     unsigned next[PARTIES] = {0};
-    unsigned party, number;
+    unsigned party = 0, number = 0;
     unsigned count = 0;
 
     while (scene_get(scene, 0, &party, &number) == 1) {
@@ -454,7 +467,7 @@ static inline unsigned scene_drain(struct queue_scene *scene)
 /* The sleepers that are left get what they wait for. */
 static inline void scene_release(struct queue_scene *scene)
 {
-    unsigned party, number;
+    unsigned party = 0, number = 0;
 
     if (!cells_closed(&scene->queue->cells))
         for (unsigned i = 0; i < scene->getters; i++)
@@ -505,7 +518,7 @@ static inline bool victim_reads(struct queue_scene *scene)
 
 static inline void check_capacity(struct queue_scene *scene)
 {
-    unsigned party, number;
+    unsigned party = 0, number = 0;
 
     for (unsigned i = 0; i < scene->options.capacity; i++)
         CHECK_EQ(scene_put(scene, FILLER, i, 0), 0);
@@ -531,6 +544,7 @@ static inline void all_is_well(void *memory, const struct step_victim *victim, v
 {
     struct queue_scene *scene = context;
     unsigned lost_max = scene->lost_max;
+    size_t len = scene->len;
 
     (void)memory;
     scene->victim = victim;
@@ -541,11 +555,14 @@ static inline void all_is_well(void *memory, const struct step_victim *victim, v
     scene_settle(scene);
     scene_release(scene);
     (void)scene_drain(scene);
+    if (scene->filler_len != 0)
+        scene->len = scene->filler_len;
     if (!cells_closed(&scene->queue->cells))
         check_capacity(scene);
     check_memory(scene);
     check_books(scene);
     scene->lost_max = lost_max;
+    scene->len = len;
 }
 
 static inline struct step_plan scene_plan(struct queue_scene *scene, const char *name)
@@ -576,10 +593,15 @@ static inline void scene_pause(struct queue_scene *scene, const char *name)
     step_pause(&plan);
 }
 
+/* All pairs of points are a million: where all points are asked for, this takes a minute of
+ * them. */
 static inline void scene_kill_repair(struct queue_scene *scene, const char *name)
 {
     struct step_plan plan = scene_plan(scene, name);
+    const char *points = getenv("BROOD_SWEEP");
 
+    if (points != NULL && strcmp(points, "all") == 0)
+        CHECK_OK(setenv("BROOD_SWEEP", "120", 1));
     step_kill_repair(&plan);
 }
 

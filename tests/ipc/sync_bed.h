@@ -161,7 +161,8 @@ static inline void bed_crew(struct sync_bed *bed, unsigned count,
 
 /* ---- single processes ---- */
 
-static inline bool bed_looks_asleep(pid_t pid)
+/* As /proc shows it: R, S, Z... */
+static inline char bed_state(pid_t pid)
 {
     char path[64];
     char text[512];
@@ -170,7 +171,12 @@ static inline bool bed_looks_asleep(pid_t pid)
     (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     CHECK_OK(brood__file_read(path, text, sizeof text));
     end = strrchr(text, ')');
-    return end != NULL && end[1] == ' ' && end[2] == 'S';
+    return end != NULL && end[1] == ' ' ? end[2] : '?';
+}
+
+static inline bool bed_looks_asleep(pid_t pid)
+{
+    return bed_state(pid) == 'S';
 }
 
 /* Until PID is dead or asleep. */

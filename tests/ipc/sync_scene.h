@@ -30,7 +30,7 @@
 #define BROOD_MUTANT 0
 #endif
 
-enum { SLEEPERS_MAX = 4, NOT_YET = 99999, LONG_SLEEPS = 15 };
+enum { SLEEPERS_MAX = 4, NOT_YET = 99999, LONG_SLEEPS = 8 };
 
 struct scene;
 typedef void scene_fn(struct scene *scene);
@@ -53,6 +53,7 @@ struct scene {
 };
 
 static struct sync_bed *nap_bed;
+static unsigned nap_index; /* of the sleeper */
 static int (*nap_once)(struct sync_bed *bed, int64_t deadline);
 static bool is_deaf;
 static struct gate *held_back; /* a deaf sleeper that was woken waits here before it looks */
@@ -71,12 +72,12 @@ int __wrap_brood__roster_sleep(struct roster *roster, roster_tag me, const _Atom
     if (nap != NULL)
         return nap(nap_bed, deadline);
     if (deadline == NEVER)
-        (void)atomic_fetch_add(&nap_bed->shared[LONG_SLEEPS], 1);
+        atomic_store(&nap_bed->shared[LONG_SLEEPS + nap_index], 1);
     if (is_deaf) {
         int r = brood__futex_wait((const void *)(uintptr_t)word, value, deadline);
 
         if (held_back != NULL)
-            gate_wait(held_back);
+            (void)gate_wait_ms(held_back, -1);
         return r;
     }
     return __real_brood__roster_sleep(roster, me, word, value, moment, deadline);
@@ -84,28 +85,29 @@ int __wrap_brood__roster_sleep(struct roster *roster, roster_tag me, const _Atom
 
 /* ---- sleepers ---- */
 
-/* Until PID has ended, or sleeps without a time of its own; SLEPT is how many had begun to before. */
-static inline void scene_await_rest(struct sync_bed *bed, pid_t pid, uint64_t slept)
+/* Until the sleeper has ended, or sleeps without a time of its own. */
+static inline void scene_await_rest(struct scene *scene, unsigned index)
 {
     siginfo_t info = {0};
 
-    while (info.si_pid == 0 &&
-           (atomic_load(&bed->shared[LONG_SLEEPS]) == slept || !bed_looks_asleep(pid))) {
-        CHECK_OK(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT));
+    while (info.si_pid == 0 && (atomic_load(&scene->bed->shared[LONG_SLEEPS + index]) == 0 ||
+                                !bed_looks_asleep(scene->pids[index]))) {
+        CHECK_OK(waitid(P_PID, (id_t)scene->pids[index], &info, WEXITED | WNOHANG | WNOWAIT));
         brood__yield();
     }
 }
 
 static inline void scene_start(struct scene *scene, sleeper_fn *work)
 {
-    uint64_t slept = atomic_load(&scene->bed->shared[LONG_SLEEPS]);
     unsigned index = scene->sleepers;
 
     CHECK(index < SLEEPERS_MAX);
     atomic_store(&scene->bed->results[index], NOT_YET);
+    atomic_store(&scene->bed->shared[LONG_SLEEPS + index], 0);
+    nap_index = index;
     scene->pids[index] = bed_fork(scene->bed, index, work);
     scene->sleepers++;
-    scene_await_rest(scene->bed, scene->pids[index], slept);
+    scene_await_rest(scene, index);
 }
 
 static inline void scene_sleeper(struct scene *scene, sleeper_fn *work)
@@ -164,6 +166,10 @@ static inline void scene_join(void *memory, void *context)
     const struct member *member;
 
     CHECK_OK(brood__member(memory, &member));
+    /* A join wakes all sleepers; they are to be asleep again when the operation begins. */
+    for (unsigned i = 0; i < scene->sleepers; i++)
+        while (bed_state(scene->pids[i]) == 'R')
+            brood__yield();
     nap_once = scene->nap;
     if (scene->prepare != NULL)
         scene->prepare(scene);

@@ -4,8 +4,8 @@
  * instruction: those who wait go through if all had arrived, and are told that it is broken if one
  * of them died; nobody waits for the dead, and no dead arrival lets others through.
  *
- * This file is compiled again for each mutant of barrier.c (BROOD_MUTANT); the tests at the end look
- * whether the sweeps fail then.
+ * This file is compiled again for each mutant of barrier.c (BROOD_MUTANT); the tests at the end
+ * look whether the sweeps fail then.
  */
 #include "ipc/sync_scene.h"
 
@@ -62,7 +62,8 @@ static void both_have_the_same_fate(struct scene *scene)
 {
     int first, second;
 
-    /* If it died before it noted that it comes, they wait for another: the test gives up for it. */
+    /* If it died before it noted that it comes, they wait for another: the test gives up for it.
+     * */
     if (!brood_barrier_broken(&scene->bed->barrier) &&
         brood_barrier_waiting(&scene->bed->barrier) == 2)
         CHECK(brood_barrier_wait(&scene->bed->barrier, TEST_PATIENCE_MS) != -ETIMEDOUT);
@@ -108,6 +109,29 @@ TEST_LIMIT(no_dead_arrival_is_counted, 300)
     scene_kill(&scene, "barrier wait as the first of three");
 }
 
+static void two_parties(struct scene *scene)
+{
+    CHECK_OK(brood_barrier_init(&scene->bed->barrier, 2));
+}
+
+static void the_last_is_told(struct scene *scene)
+{
+    bool arrived = brood_barrier_waiting(&scene->bed->barrier) == 1;
+    int r = brood_barrier_wait(&scene->bed->barrier, arrived ? TEST_PATIENCE_MS : 0);
+
+    if (r >= 0)
+        FAIL("a dead arrival is counted");
+    CHECK(r == BROOD_EBROKEN || !arrived);
+}
+
+TEST_LIMIT(no_dead_arrival_lets_the_last_one_through, 300)
+{
+    struct scene scene = {
+        .arrange = two_parties, .operate = wait_as_victim, .look_after = the_last_is_told};
+
+    scene_kill(&scene, "barrier wait as the first of two");
+}
+
 /* The one that waited first learns of the death by itself, if the victim had arrived. */
 static void the_other_is_told(struct scene *scene)
 {
@@ -129,7 +153,7 @@ TEST_LIMIT(those_who_wait_are_told_of_a_death, 300)
 
 static void wait_a_moment(struct scene *scene)
 {
-    (void)brood_barrier_wait(&scene->bed->barrier, 1);
+    CHECK(brood_barrier_wait(&scene->bed->barrier, 1) < 0);
 }
 
 static int time_is_over(struct sync_bed *bed, int64_t deadline)
@@ -211,11 +235,6 @@ TEST_LIMIT(two_may_die_at_a_barrier, 300)
 
 /* ---- held up ---- */
 
-static void two_parties(struct scene *scene)
-{
-    CHECK_OK(brood_barrier_init(&scene->bed->barrier, 2));
-}
-
 static void another_arrives(struct scene *scene)
 {
     scene_deaf_sleeper(scene, wait_there);
@@ -245,12 +264,14 @@ TEST_LIMIT(two_that_meet_at_a_barrier_go_through, 300)
 
 TEST(a_barrier_that_counts_the_dead_is_caught)
 {
-    scene_must_fail("barrier_counts_the_dead", "the_last_to_arrive_may_die_anywhere", "");
+    scene_must_fail("barrier_counts_the_dead", "no_dead_arrival_lets_the_last_one_through",
+                    "a dead arrival is counted");
 }
 
 TEST(a_note_that_comes_too_late_is_caught)
 {
-    scene_must_fail("barrier_notes_late", "no_dead_arrival_is_counted", "");
+    scene_must_fail("barrier_notes_late", "no_dead_arrival_lets_the_last_one_through",
+                    "a dead arrival is counted");
 }
 
 TEST(a_wait_for_the_dead_is_caught)

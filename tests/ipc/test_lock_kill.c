@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Whoever takes, waits for, or releases a lock may be killed, or held up, before any instruction:
- * nobody is stranded, the next owner is told if one died inside, and nobody is told without a cause.
+ * nobody is stranded, the next owner is told if one died inside, and nobody is told without a
+ * cause.
  *
  * The victim writes to .values[0] whether it is inside: from after it got the lock until before it
  * releases it. So an oracle knows when the notice must come.
@@ -112,12 +113,22 @@ TEST_LIMIT(a_taker_may_die_anywhere, 300)
     scene_kill(&scene, "acquire");
 }
 
-TEST_LIMIT(a_taker_may_die_before_it_has_joined, 300)
+/* It has been there before: what is done once in a process is done. */
+static void join_and_leave(void *memory, void *context)
+{
+    const struct member *member;
+
+    (void)context;
+    CHECK_OK(brood__member(memory, &member));
+    brood__member_leave_all();
+}
+
+TEST_LIMIT(a_taker_may_die_while_it_joins, 300)
 {
     struct scene scene = {.operate = enter_and_leave, .look_after = lock_is_whole};
     struct step_plan plan = scene_plan(&scene, "join, acquire and release");
 
-    plan.prepare = NULL;
+    plan.prepare = join_and_leave;
     step_kill(&plan);
 }
 
@@ -215,8 +226,8 @@ TEST_LIMIT(one_that_was_granted_the_lock_may_die_anywhere, 300)
     scene_kill(&scene, "acquire, granted, and release");
 }
 
-/* The test releases it, and it is taken again before the victim, who was woken, could look. Then the
- * victim's time is over. */
+/* The test releases it, and it is taken again before the victim, who was woken, could look. Then
+ * the victim's time is over. */
 static int lock_slips_away(struct sync_bed *bed, int64_t deadline)
 {
     struct lock_words *words = lock_words(&bed->lock);
@@ -443,6 +454,30 @@ TEST_LIMIT(a_grant_that_comes_too_late_keeps_the_lock_from_nobody, 300)
     scene_pause(&scene, "release, and one that starves gives up meanwhile");
 }
 
+/* ---- fairness ---- */
+
+/* The test is awake and takes it back at once; those who starve cannot even run. */
+TEST(whoever_starves_is_before_the_one_that_just_had_it)
+{
+    struct scene scene = {.bed = bed_open(BED_PROCESSES)};
+
+    nap_bed = scene.bed;
+    two_sleepers(&scene);
+    for (unsigned i = 0; i < scene.sleepers; i++) {
+        CHECK_OK(kill(scene.pids[i], SIGSTOP));
+        CHECK_EQ(waitpid(scene.pids[i], NULL, WUNTRACED), scene.pids[i]);
+    }
+    CHECK(atomic_load(&lock_words(&scene.bed->lock)->starving) != 0);
+    CHECK_EQ(brood_lock_release(&scene.bed->lock), 0);
+    if (brood_lock_acquire(&scene.bed->lock, 0) != -ETIMEDOUT)
+        FAIL("one that starves is passed over");
+    for (unsigned i = 0; i < scene.sleepers; i++)
+        CHECK_OK(kill(scene.pids[i], SIGCONT));
+    scene.victim = NULL;
+    lock_is_whole(&scene);
+    bed_close(scene.bed);
+}
+
 /* ---- the recursive one ---- */
 
 static void enter_twice_and_leave(struct scene *scene)
@@ -504,6 +539,12 @@ TEST(a_grant_that_holds_for_one_who_left_is_caught)
 {
     scene_must_fail("lock_grant_holds", "a_grant_that_comes_too_late_keeps_the_lock_from_nobody",
                     "not to be had");
+}
+
+TEST(a_release_that_grants_nothing_is_caught)
+{
+    scene_must_fail("lock_no_grant", "whoever_starves_is_before_the_one_that_just_had_it",
+                    "one that starves is passed over");
 }
 
 TEST(one_that_gives_up_with_a_wake_up_is_caught)

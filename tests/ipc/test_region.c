@@ -113,18 +113,20 @@ TEST(options_that_make_no_sense_are_refused)
     CHECK(region == NULL);
 }
 
-static void with_limit(int resource, uint64_t limit)
+static struct rlimit limit_of(uint64_t len)
 {
-    CHECK_OK(setrlimit(resource, &(struct rlimit){.rlim_cur = limit, .rlim_max = RLIM_INFINITY}));
+    return (struct rlimit){.rlim_cur = len, .rlim_max = RLIM_INFINITY};
 }
 
 TEST(where_addresses_are_limited_a_default_region_is_smaller)
 {
     struct region *region = NULL;
+    struct rlimit limit;
 
     if (TEST_ASAN || TEST_TSAN)
         SKIP("a sanitizer needs its addresses");
-    with_limit(RLIMIT_AS, 6 * GIB);
+    limit = limit_of(6 * GIB);
+    CHECK_OK(setrlimit(RLIMIT_AS, &limit));
     CHECK_ERR(
         brood__region_make(&region, REGION_PLAIN, &(brood_region_options){.size_max = 16 * GIB}, 0),
         -ENOMEM);
@@ -137,8 +139,10 @@ TEST(where_addresses_are_limited_a_default_region_is_smaller)
 TEST(where_files_are_limited_a_default_region_is_smaller)
 {
     struct region *region = NULL;
+    struct rlimit limit;
 
-    with_limit(RLIMIT_FSIZE, 300 * MIB);
+    limit = limit_of(300 * MIB);
+    CHECK_OK(setrlimit(RLIMIT_FSIZE, &limit));
     CHECK_ERR(
         brood__region_make(&region, REGION_PLAIN, &(brood_region_options){.size_max = GIB}, 0),
         -EFBIG);
@@ -146,7 +150,8 @@ TEST(where_files_are_limited_a_default_region_is_smaller)
     CHECK(region->len >= 256 * MIB);
     CHECK(region->len < 300 * MIB);
     brood__region_drop(region);
-    with_limit(RLIMIT_FSIZE, RLIM_INFINITY);
+    limit = limit_of(RLIM_INFINITY);
+    CHECK_OK(setrlimit(RLIMIT_FSIZE, &limit));
 }
 
 /* ---- opening ---- */
@@ -189,7 +194,7 @@ static void open_anew(void *context)
     memory = brood__region_alloc(region, 100);
     CHECK(memory != NULL);
     CHECK(memory != region->base + offset);
-    strcpy(region->base + offset, "said by the child");
+    memcpy(region->base + offset, "said by the child", sizeof "said by the child");
     CHECK(brood__region_release(region, memory));
     brood__region_drop(region);
 }
@@ -201,7 +206,7 @@ TEST(who_opens_a_region_sees_what_is_in_it)
     struct opening opening = {.fd = CHECK_OK(brood__fd_duplicate(region->fd))};
 
     CHECK(text != NULL);
-    strcpy(text, "said by the parent");
+    memcpy(text, "said by the parent", sizeof "said by the parent");
     opening.ref = (brood_ref){{region->number, (uint64_t)(text - region->base)}};
     /* A mapping of the parent's would be found by its number, so it goes first. */
     brood__region_drop(region);
@@ -401,10 +406,10 @@ TEST(a_region_for_reading_is_written_by_its_family_only)
     struct opening opening = {.fd = CHECK_OK(brood__fd_duplicate(region->fd))};
 
     CHECK(text != NULL);
-    strcpy(text, "for all");
+    memcpy(text, "for all", sizeof "for all");
     opening.ref = (brood_ref){{region->number, (uint64_t)(text - region->base)}};
     in_child(write_there, region);
-    strcpy(text, "for all");
+    memcpy(text, "for all", sizeof "for all");
     brood__region_drop(region);
     in_child(read_only, &opening);
     brood__fd_close(opening.fd);
@@ -412,20 +417,25 @@ TEST(a_region_for_reading_is_written_by_its_family_only)
 
 /* ---- memory ---- */
 
-TEST(a_large_block_gives_its_pages_back_and_comes_back_zeroed)
+TEST(large_blocks_keep_some_pages_and_give_the_others_back)
 {
-    struct region *region = make(&(brood_region_options){.size_max = 16 * MIB}, 0);
+    struct region *region = make(&(brood_region_options){.size_max = 128 * MIB}, 0);
     uint64_t before = resident(region->fd);
 
-    for (unsigned round = 0; round < 3; round++) {
-        char *memory = brood__region_alloc(region, 8 * MIB);
+    for (unsigned round = 0; round < 2; round++) {
+        char *small_one = brood__region_alloc(region, 8 * MIB);
+        char *large = brood__region_alloc(region, 60 * MIB);
 
-        CHECK(memory != NULL);
-        CHECK(is_zero(memory, 8 * MIB));
-        CHECK(resident(region->fd) >= before + 8 * MIB);
-        memset(memory, 1, 8 * MIB);
-        CHECK(brood__region_release(region, memory));
-        CHECK(resident(region->fd) < before + MIB);
+        CHECK(small_one != NULL && large != NULL);
+        CHECK(is_zero(small_one, 8 * MIB));
+        CHECK(is_zero(large, 60 * MIB));
+        CHECK(resident(region->fd) >= before + 68 * MIB);
+        memset(small_one, 1, 8 * MIB);
+        memset(large, 1, 60 * MIB);
+        CHECK(brood__region_release(region, small_one));
+        CHECK(resident(region->fd) >= before + 68 * MIB);
+        CHECK(brood__region_release(region, large));
+        CHECK(resident(region->fd) < before + 9 * MIB);
     }
     brood__region_drop(region);
 }

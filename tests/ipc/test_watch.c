@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A watch makes a descriptor of something in shared memory. Promise: it is readable when there is
- * something, is not when there is nothing, costs nothing while nothing happens, misses nothing, and
- * goes away whenever it is told to, also in a forked child.
+ * something, is not when there is nothing, costs nothing while nothing happens, misses nothing,
+ * and goes away whenever it is told to, also in a forked child.
  *
  * The object here is a count of things in memory that children share.
  */
@@ -119,7 +119,8 @@ TEST(what_was_there_before_the_watch_is_seen)
     free_store(store);
 }
 
-/* Each round makes it go from nothing to something at once: a look that comes too early misses it. */
+/* Each round makes it go from nothing to something at once: a look that comes too early misses
+ * it. */
 TEST(nothing_is_missed_between_processes)
 {
     enum { ROUNDS = 5000 };

@@ -14,8 +14,8 @@
  *
  * Proved, within the bounds that tests/model/run names (parties, rounds, resets, deaths, timeouts),
  * with a death before every access to shared memory:
- *   - Nobody passes a generation in which not all parties had arrived, and nobody passes one to which
- *     a party came that began to come after another had arrived and died.
+ *   - Nobody passes a generation in which not all parties had arrived, and nobody one to which a
+ *     party came that began to come after another had arrived and died.
  *   - When nobody can move any more, a living sleeper belongs to the present generation, that is
  *     whole, none of its epoch has died, and exactly the sleepers are counted as arrived: each
  *     waits for parties that have not come, and for nobody who cannot.

@@ -3,9 +3,10 @@
  * The semaphore, and with it the loop in which everything but locks and queues is waited for.
  *
  *     acquire   CAS count -> count - 1 if there is any. Else count oneself among the sleepers; read
- *               the moment, look again, sleep while the count is 0; count oneself out. Whose time is
- *               over looks once more. (To sleep while the count is what it was before the look would
- *               be wrong: 1, taken by another, and 1 again by a release that found nobody asleep.)
+ *               the moment, look again, sleep while the count is 0; count oneself out. Whose time
+ *               is over looks once more. (To sleep while the count is what it was before the look
+ *               would be wrong: 1, taken by another, and 1 again by a release whose wake-up came
+ *               too early.)
  *     release   add to the count; if there are sleepers, wake one
  *
  * Who is killed asleep stays counted. A participant joins the roster first, in steps of its own, so

@@ -3,21 +3,22 @@
  * What all models share: who takes part, deaths, and sleeping as brood__roster_sleep() does it.
  *
  * A participant is a number; sets of participants are bits of a byte. MAY_DIE stands before each
- * access to shared memory, inside the atomic step of that access: a process may stop there for ever.
+ * access to shared memory, inside the atomic step of it: a process may stop there for ever.
  * How many die, and how many sleeps end by a timeout, is chosen before anything runs, so that a
  * state in which nobody can move any more is met with every number of deaths.
  *
  * The kernel, as far as it matters:
  *   - A sleep begins only if the word, the roster's moment and the life words of all whom the
  *     sleeper watches are unchanged: one step, as futex_waitv() does it.
- *   - A death is two steps: the life word is marked, then ONE of those who are queued on it is woken.
+ *   - A death is two steps: the life word is marked, then ONE of those queued on it is woken.
  *   - Who has been woken but has not run yet is still queued on its other words, and may swallow a
  *     wake-up there. It may die before it runs.
  *   - Which of several sleepers is woken is not determined.
  *
- * A model includes this file after defining PARTICIPANTS (at most 4), and each of its
- * processes has a label "killed" that does KERNEL_TELLS and ends. A bound of all models: memory is sequentially consistent. The
- * order of single loads and stores on weaker machines is argued where the C code has them.
+ * A model includes this file after defining PARTICIPANTS (at most 4), and each of its processes has
+ * a label "killed" that does KERNEL_TELLS and ends. A bound of all models: memory is sequentially
+ * consistent. The order of single loads and stores on weaker machines is argued where the C code
+ * has them.
  */
 #define BIT(participant) (1 << (participant))
 #define ALL (BIT(PARTICIPANTS) - 1)
@@ -201,7 +202,7 @@ inline look_for_deaths()
 #define SAME_MOMENT (moment == known_moment)
 #endif
 
-/* EXPIRES: a sleep that the algorithm itself bounds, and that ends when nothing else happens any more.
+/* EXPIRES: a sleep that the algorithm itself bounds; it ends when nothing else can happen any more.
  * UNCHANGED: the word still has the value that the sleeper saw. Uses the local variables
  * known_moment, watched and timed_out. */
 inline sleep(futex, unchanged)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A ref is 16 bytes that open a queue, a region or a pipe anywhere: in processes that inherited
- * nothing, under each start method, in workers that are older than what it names, in other programs.
- * And what the others do there is what a participant does: it counts when it dies.
+ * nothing, under each start method, in workers that are older than what it names, in other
+ * programs. And what the others do there is what a participant does: it counts when it dies.
  */
 #include "harness/gate.h"
 #include "harness/test.h"
