@@ -37,6 +37,7 @@
 #include <brood/base.h>
 
 #include <errno.h>
+#include <string.h>
 
 /* Mutants that the kill sweeps must catch. */
 #define MUTANT_HEAD_OVER_READING 11
@@ -48,9 +49,8 @@
 
 enum cell_state { EMPTY = 0, WRITING, FULL, READING };
 enum {
-    TICKET_BITS = 27,
-    TICKET_SHIFT = 37,
-    HELD_SHIFT = 36,
+    TICKET_BITS = 28,
+    TICKET_SHIFT = 36,
     STATE_SHIFT = 34,
     FIRST_SHIFT = 28,
     FIRST_MASK = 63,
@@ -84,11 +84,6 @@ static unsigned first_of(uint64_t word)
     return (unsigned)(word >> FIRST_SHIFT) & FIRST_MASK;
 }
 
-static bool held(uint64_t word)
-{
-    return (word >> HELD_SHIFT & 1) != 0;
-}
-
 /* How far the word's ticket is ahead of TICKET. */
 static int32_t ahead(uint64_t word, uint64_t ticket)
 {
@@ -113,9 +108,51 @@ static struct cell *cell_of(const struct cells_view *view, uint64_t ticket)
     return (struct cell *)(void *)(view->first + index * view->shape.stride);
 }
 
+static uint32_t load_items(const struct cell *cell)
+{
+    return atomic_load_explicit(&cell->items, memory_order_relaxed);
+}
+
 uint32_t brood__cell_low_ticket(uint64_t ticket)
 {
     return (uint32_t)ticket & TICKET_MASK;
+}
+
+/* ---- data of cells for several items, which may be read while they are written ---- */
+
+static _Atomic uint64_t *data_words(struct cell *cell)
+{
+    return (_Atomic uint64_t *)(void *)cell->data;
+}
+
+void brood__cell_store(struct cell *cell, const char *from, size_t len)
+{
+    _Atomic uint64_t *to = data_words(cell);
+    uint64_t word = 0;
+
+    /* After the claim, for who is still reading what was here: see copy_items(). */
+    atomic_thread_fence(memory_order_release);
+    for (; len >= sizeof word; len -= sizeof word, from += sizeof word) {
+        memcpy(&word, from, sizeof word);
+        atomic_store_explicit(to++, word, memory_order_relaxed);
+    }
+    if (len == 0)
+        return;
+    word = 0;
+    memcpy(&word, from, len);
+    atomic_store_explicit(to, word, memory_order_relaxed);
+}
+
+/* LEN bytes from OFFSET on. */
+static void cell_load(char *to, struct cell *cell, size_t offset, size_t len)
+{
+    uint64_t words[ROOM_PACKED / sizeof(uint64_t) + 1];
+    size_t first = offset / sizeof words[0];
+    size_t end = (offset + len + sizeof words[0] - 1) / sizeof words[0];
+
+    for (size_t i = first; i < end; i++)
+        words[i - first] = atomic_load_explicit(&data_words(cell)[i], memory_order_relaxed);
+    memcpy(to, (const char *)words + offset % sizeof words[0], len);
 }
 
 /* ---- shape ---- */
@@ -134,8 +171,8 @@ struct cells_shape brood__cells_shape(uint32_t count, size_t item_size)
     if (shape.stride < CELL_STRIDE_MIN)
         shape.stride = CELL_STRIDE_MIN;
     shape.room = shape.stride - (uint32_t)sizeof(struct cell);
-    if (item_size != 0 && item_size <= shape.room)
-        shape.pack = (uint32_t)(shape.room / item_size);
+    if (item_size != 0 && item_size <= ROOM_PACKED / 2)
+        shape.pack = (uint32_t)((shape.room < ROOM_PACKED ? shape.room : ROOM_PACKED) / item_size);
     if (shape.pack > PACK_MAX)
         shape.pack = PACK_MAX;
     /* A small capacity is meant as it is said. */
@@ -308,14 +345,12 @@ bool brood__cells_publish(const struct cells_view *view, const struct cell_claim
     return true;
 }
 
-/* The cell is for the next lap: room for a putter, progress for those who join (each waits for
+/* A cell has gone to the next lap: room for a putter, progress for those who join (each waits for
  * another ticket, so all are told), and perhaps the end for getters of a closed queue. */
-static bool recycle(const struct cells_view *view, const struct cell_claim *claim)
+static void after_recycling(const struct cells_view *view, uint64_t ticket)
 {
-    uint64_t head = claim->ticket;
+    uint64_t head = ticket;
 
-    if (!pass_to(claim, make_word(claim->ticket + view->shape.count, EMPTY, 0, 0)))
-        return false;
     /* The head was there when we came, most of the time. It must not stay behind for ever, also if
      * nobody gets anything: tickets are compared by their low bits. */
     (void)atomic_compare_exchange_strong_explicit(&view->shared->head, &head, head + 1,
@@ -324,6 +359,13 @@ static bool recycle(const struct cells_view *view, const struct cell_claim *clai
     ring_all(&view->shared->done);
     if (cells_closed(view))
         bell_ring(&view->shared->filled);
+}
+
+static bool recycle(const struct cells_view *view, const struct cell_claim *claim)
+{
+    if (!pass_to(claim, make_word(claim->ticket + view->shape.count, EMPTY, 0, 0)))
+        return false;
+    after_recycling(view, claim->ticket);
     return true;
 }
 
@@ -369,11 +411,6 @@ static bool skipped_unchanged(const struct walk *walk)
     return true;
 }
 
-static uint32_t load_items(const struct cell *cell)
-{
-    return atomic_load_explicit(&cell->items, memory_order_relaxed);
-}
-
 static enum step pass_writing(struct walk *walk, struct cell *cell, uint64_t word)
 {
     walk->pending = true;
@@ -384,20 +421,15 @@ static enum step pass_writing(struct walk *walk, struct cell *cell, uint64_t wor
     return STEP_ON;
 }
 
-/* Of a cell with several items the rest comes back in a moment, and before later ones. */
-static enum step pass_reading(const struct cells_view *view, struct walk *walk, struct cell *cell,
-                              uint64_t word, roster_tag me)
+static enum step pass_reading(struct walk *walk)
 {
     walk->pending = true;
-    if (view->shape.pack > 1 && !held(word) && tag_of(word) != me &&
-        load_items(cell) > first_of(word) + 1)
-        return atomic_load(&cell->word) == word ? STEP_NOTHING : STEP_AGAIN;
     walk->leading = BROOD_MUTANT == MUTANT_HEAD_OVER_READING && walk->leading;
     return STEP_ON;
 }
 
 static enum step look_at(const struct cells_view *view, struct walk *walk, struct cell *cell,
-                         uint64_t word, roster_tag me)
+                         uint64_t word)
 {
     int32_t distance = ahead(word, walk->ticket);
 
@@ -409,8 +441,7 @@ static enum step look_at(const struct cells_view *view, struct walk *walk, struc
         return skipped_unchanged(walk) ? STEP_TAKE : STEP_RESTART;
     if (repaired(view, cell, word))
         return STEP_AGAIN;
-    return state_of(word) == WRITING ? pass_writing(walk, cell, word)
-                                     : pass_reading(view, walk, cell, word, me);
+    return state_of(word) == WRITING ? pass_writing(walk, cell, word) : pass_reading(walk);
 }
 
 static void follow(const struct cells_view *view, const struct walk *walk)
@@ -422,13 +453,57 @@ static void follow(const struct cells_view *view, const struct walk *walk)
                                                       memory_order_relaxed, memory_order_relaxed);
 }
 
-static bool take(struct cell *cell, uint64_t word, uint64_t ticket, uint64_t mine,
-                 struct cell_claim *claim)
+/* What is done with the first message that is found: it is claimed; or, of a cell for several items,
+ * COUNT at most are copied to TO. */
+struct wish {
+    roster_tag me;
+    struct cell_claim *claim;
+    char *to; /* NULL: to claim */
+    size_t item_size;
+    unsigned count;
+    int got; /* items, or BROOD_EABI */
+};
+
+static bool claim_message(struct cell *cell, uint64_t word, uint64_t ticket,
+                          const struct wish *wish)
 {
+    uint64_t mine = make_word(ticket, READING, first_of(word), wish->me);
+
     if (!atomic_compare_exchange_strong(&cell->word, &word, mine))
         return false;
-    *claim =
+    *wish->claim =
         (struct cell_claim){.cell = cell, .ticket = ticket, .word = mine, .first = first_of(mine)};
+    return true;
+}
+
+/* The items are copied first and claimed after that, by one CAS that says that nobody else had them.
+ * So nobody is ever in between, whom others would have to wait for. While they are copied the cell
+ * may be used again; then the copy is worthless, and the CAS fails. Like the reader of a seqlock:
+ * the loads are relaxed, and the fence pairs with that of cell_store(). If one of them saw the next
+ * lap's data, the CAS sees the next lap's word. */
+static bool copy_items(const struct cells_view *view, struct cell *cell, uint64_t word,
+                       uint64_t ticket, struct wish *wish)
+{
+    unsigned items = load_items(cell);
+    unsigned first = first_of(word);
+    unsigned count = wish->count;
+    uint64_t next = make_word(ticket + view->shape.count, EMPTY, 0, 0);
+
+    if (items <= first || items > view->shape.pack) {
+        wish->got = BROOD_EABI;
+        return atomic_load(&cell->word) == word;
+    }
+    if (count > items - first)
+        count = items - first;
+    cell_load(wish->to, cell, first * wish->item_size, count * wish->item_size);
+    atomic_thread_fence(memory_order_acquire);
+    if (first + count < items)
+        next = make_word(ticket, FULL, first + count, 0);
+    if (!atomic_compare_exchange_strong(&cell->word, &word, next))
+        return false;
+    if (state_of(next) == EMPTY)
+        after_recycling(view, ticket);
+    wish->got = (int)count;
     return true;
 }
 
@@ -440,9 +515,8 @@ static void begin(const struct cells_view *view, struct walk *walk)
     walk->skipped_count = 0;
 }
 
-/* STEP_TAKE: CLAIM is set; STEP_NOTHING, STEP_RESTART. */
-static enum step walk_once(const struct cells_view *view, struct walk *walk, roster_tag me,
-                           uint64_t flags, struct cell_claim *claim)
+/* STEP_TAKE: the wish is fulfilled; STEP_NOTHING, STEP_RESTART. */
+static enum step walk_once(const struct cells_view *view, struct walk *walk, struct wish *wish)
 {
     /* For tickets that are not over. One more than the ring has: that one is over, or is none
      * yet. */
@@ -451,12 +525,11 @@ static enum step walk_once(const struct cells_view *view, struct walk *walk, ros
     while (room > 0) {
         struct cell *cell = cell_of(view, walk->ticket);
         uint64_t word = atomic_load(&cell->word);
-        enum step step = look_at(view, walk, cell, word, me);
+        enum step step = look_at(view, walk, cell, word);
 
         if (step == STEP_TAKE) {
-            uint64_t mine = make_word(walk->ticket, READING, first_of(word), me) | flags;
-
-            if (take(cell, word, walk->ticket, mine, claim))
+            if (wish->to == NULL ? claim_message(cell, word, walk->ticket, wish)
+                                 : copy_items(view, cell, word, walk->ticket, wish))
                 return STEP_TAKE;
         } else if (step == STEP_ON) {
             if (ahead(word, walk->ticket) > 0 || BROOD_MUTANT == MUTANT_HEAD_OVER_READING)
@@ -474,19 +547,17 @@ static enum step walk_once(const struct cells_view *view, struct walk *walk, ros
     return STEP_RESTART;
 }
 
-int brood__cells_get(const struct cells_view *view, roster_tag me, bool hold,
-                     struct cell_claim *claim, bool *out_pending)
+static int fulfil(const struct cells_view *view, struct wish *wish, bool *out_pending)
 {
-    uint64_t flags = (uint64_t)hold << HELD_SHIFT;
     struct walk walk;
 
     for (unsigned i = 0; i < RESTARTS_MAX; i++) {
         enum step step;
 
         begin(view, &walk);
-        step = walk_once(view, &walk, me, flags, claim);
+        step = walk_once(view, &walk, wish);
         if (step == STEP_TAKE)
-            return 0;
+            return wish->got;
         if (step == STEP_NOTHING) {
             *out_pending = walk.pending;
             return -EAGAIN;
@@ -495,6 +566,22 @@ int brood__cells_get(const struct cells_view *view, roster_tag me, bool hold,
     do_not_sleep(&view->shared->filled);
     *out_pending = true;
     return -EAGAIN;
+}
+
+int brood__cells_get(const struct cells_view *view, roster_tag me, struct cell_claim *claim,
+                     bool *out_pending)
+{
+    struct wish wish = {.me = me, .claim = claim};
+
+    return fulfil(view, &wish, out_pending);
+}
+
+int brood__cells_copy(const struct cells_view *view, char *to, size_t item_size, unsigned count,
+                      bool *out_pending)
+{
+    struct wish wish = {.to = to, .item_size = item_size, .count = count};
+
+    return fulfil(view, &wish, out_pending);
 }
 
 bool brood__cells_finish(const struct cells_view *view, const struct cell_claim *claim,
@@ -591,11 +678,15 @@ bool brood__cells_ready(const struct cells_view *view)
     uint64_t start = first_live(view);
 
     for (uint64_t t = start; t - start < view->shape.count; t++) {
-        uint64_t word = atomic_load(&cell_of(view, t)->word);
+        struct cell *cell = cell_of(view, t);
+        uint64_t word = atomic_load(&cell->word);
 
         if (!claimed(word, t))
             return false;
         if (ahead(word, t) == 0 && state_of(word) == FULL)
+            return true;
+        /* The message of a dead getter is back. */
+        if (ahead(word, t) == 0 && state_of(word) == READING && repaired(view, cell, word))
             return true;
     }
     return false;

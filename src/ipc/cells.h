@@ -2,18 +2,18 @@
 /*
  * The cells of a queue: a bounded ring, many producers, many consumers, and no lock.
  *
- *     EMPTY(t) --CAS--> WRITING(t, me) --store--> FULL(t) --CAS--> READING(t, me) --store-->
- *     EMPTY(t+N)
- *                           |                        ^                  |
- *                  me dead: anybody CAS              +--- me dead: anybody CAS
- *                           v
- *                       EMPTY(t+N)
+ *     EMPTY(t) -CAS-> WRITING(t, me) -store-> FULL(t) -CAS-> READING(t, me) -store-> EMPTY(t+N)
+ *                          |                    ^                 |
+ *                 me dead: anybody CAS          +-- me dead: anybody CAS
+ *                          v
+ *                      EMPTY(t+N)
  *
  * Tickets count the messages; ticket t has cell t mod N. The word of a cell is the truth, and names
  * the owner while somebody works on it. Where the head and the tail are is only a hint.
  *
- * A cell may hold several items of a fixed size; then it goes from READING back to FULL with the
- * next item as its first, until the last is gone.
+ * A cell may hold several items of a fixed size. They are got by copying, and then one CAS from FULL
+ * to FULL with a later item as its first, or to EMPTY(t+N): nobody is in between. Who takes one of
+ * them in place makes the cell READING, and FULL again with the next item.
  *
  * Works on plain memory; who sleeps where is in ipc/queue.c, but the bells are here.
  */
@@ -37,7 +37,7 @@ enum {
 #define CELL_PLACED 0x80000000U
 
 struct cell {
-    _Atomic uint64_t word;  /* {ticket:27 | held:1 | state:2 | first:6 | tag:28} */
+    _Atomic uint64_t word;  /* {ticket:28 | state:2 | first:6 | tag:28} */
     _Atomic uint32_t len;   /* bytes of the message, or of one item; relaxed: see .word */
     _Atomic uint32_t items; /* at least 1; CELL_PLACED: the data are the offset of a block */
     char data[];            /* .room bytes */
@@ -104,10 +104,16 @@ bool brood__cells_publish(const struct cells_view *view, const struct cell_claim
 /* A claim that will hold no message. */
 void brood__cells_void(const struct cells_view *view, const struct cell_claim *claim);
 
-/* 0: CLAIM is READING; -EAGAIN: nothing to get, and *OUT_PENDING says whether something may still
- * come from those who are at a cell. HELD: for long, others may overtake. */
-int brood__cells_get(const struct cells_view *view, roster_tag me, bool held,
-                     struct cell_claim *claim, bool *out_pending);
+/* 0: CLAIM is READING, and others may overtake; -EAGAIN: nothing to get, and *OUT_PENDING says whether
+ * something may still come from those who are at a cell. */
+int brood__cells_get(const struct cells_view *view, roster_tag me, struct cell_claim *claim,
+                     bool *out_pending);
+/* Where .pack is more than 1: copies the next items, COUNT at most, all of one cell, and they are
+ * gone. How many; -EAGAIN as above; BROOD_EABI. Whoever dies in here has got nothing or all. */
+int brood__cells_copy(const struct cells_view *view, char *to, size_t item_size, unsigned count,
+                      bool *out_pending);
+/* The data of a claimed cell, where .pack is more than 1. */
+void brood__cell_store(struct cell *cell, const char *from, size_t len);
 /* COUNT items of the claim are gone: the rest is FULL again, or the cell is for the next lap. With
  * COUNT 0 the message goes back. False: as for publish. */
 bool brood__cells_finish(const struct cells_view *view, const struct cell_claim *claim,

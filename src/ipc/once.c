@@ -46,7 +46,8 @@ struct once_take {
     struct once_words *words;
     const struct roster *roster;
     roster_tag me;
-    bool died; /* an attempt before ours */
+    bool died;     /* an attempt before ours */
+    uint32_t seen; /* the word that made us wait */
 };
 
 /* IT_HAS_RUN, IT_IS_OURS, WAIT_ON or -EDEADLK. */
@@ -63,8 +64,10 @@ static int try_take(void *object)
             return IT_HAS_RUN;
         if (owner == take->me)
             return -EDEADLK;
-        if (owner != 0 && brood__roster_alive(take->roster, owner))
+        if (owner != 0 && brood__roster_alive(take->roster, owner)) {
+            take->seen = word;
             return WAIT_ON;
+        }
         next = take->me | (owner != 0 ? ONCE_DIED : word & ONCE_DIED);
     } while (!atomic_compare_exchange_weak(&take->words->word, &word, next));
     take->died = (next & ONCE_DIED) != 0;
@@ -98,6 +101,7 @@ static int wait_and_take(struct once_take *take, const struct member *member, in
     waiting.sleepers = &take->words->sleepers;
     waiting.look = try_take;
     waiting.object = take;
+    waiting.seen = &take->seen;
     return brood__wait_for(&waiting, timeout_ms);
 }
 

@@ -28,7 +28,7 @@
 enum { SHARED_MAGIC = 0x62514a31, CAPACITY_DEFAULT = 1024 };
 #define MEMORY_DEFAULT ((uint64_t)1 << 30)
 /* Close below where the tickets' low bits come round: so that is no rare event. */
-#define FIRST_TICKET (((uint64_t)1 << 27) - 3)
+#define FIRST_TICKET (((uint64_t)1 << 28) - 3)
 
 static struct own_lock handles_lock = OWN_LOCK;
 static struct stable_list handles;

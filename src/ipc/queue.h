@@ -52,9 +52,15 @@ int brood__queue_enter(const brood_queue *queue, const struct member **out_membe
 /* A cell to write, in WRITING: 0, or -ETIMEDOUT, BROOD_ECLOSED, BROOD_EPEER. */
 int brood__queue_claim(brood_queue *queue, const struct member *member, int64_t deadline,
                        struct cell_claim *claim);
-/* A cell to read: 1, 0 at the end, or -ETIMEDOUT, BROOD_EPEER. HELD as for brood__cells_get(). */
-int brood__queue_fetch(brood_queue *queue, const struct member *member, bool hold, int64_t deadline,
-                       struct cell_claim *claim);
+/* What a getter wants: a cell to read; or, with TO, up to COUNT items of a queue that packs them. */
+struct fetch {
+    struct cell_claim *claim;
+    char *to;
+    unsigned count;
+};
+/* 1, or how many items; 0 at the end; or -ETIMEDOUT, BROOD_EPEER, BROOD_EABI. */
+int brood__queue_fetch(brood_queue *queue, const struct member *member, const struct fetch *fetch,
+                       int64_t deadline);
 /* A block for a large message: 0 and its offset, or -ETIMEDOUT, BROOD_ECLOSED, -EMSGSIZE,
  * -ENOMEM. */
 int brood__queue_block(brood_queue *queue, const struct member *member, size_t len,

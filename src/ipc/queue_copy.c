@@ -6,6 +6,9 @@
  * copied into a block first, so that a cell is under the pen for a moment only; then the block is
  * LINKED to the ticket, and the cell holds its offset.
  *
+ * A queue that packs small items gets them by copying out of the cell and claiming afterwards
+ * (ipc/cells.c): a getter that dies has got nothing.
+ *
  * A death while copying in: the cell goes to the next lap, and a block that was MAKING is free, as
  * is one that is LINKED to a ticket that is over. While copying out: the message is FULL again. A
  * block is given back after its ticket is over, and only if it still belongs to that ticket: others
@@ -121,6 +124,25 @@ static int put_in_block(brood_queue *queue, const struct member *member, const v
     return 0;
 }
 
+/* One cell of up to COUNT items: how many, or a negative error. */
+static int put_cell(brood_queue *queue, const struct member *member, const char *items,
+                    unsigned count, int64_t deadline)
+{
+    unsigned pack = queue->cells.shape.pack;
+    unsigned n = count < pack ? count : pack;
+    struct cell_claim claim;
+    int r = brood__queue_claim(queue, member, deadline, &claim);
+
+    if (r < 0)
+        return r;
+    if (BROOD_MUTANT == MUTANT_EARLY_FULL)
+        (void)brood__cells_publish(&queue->cells, &claim);
+    store_len(claim.cell, queue->item_size, n);
+    brood__cell_store(claim.cell, items, n * queue->item_size);
+    (void)brood__cells_publish(&queue->cells, &claim);
+    return (int)n;
+}
+
 static int check_len(const brood_queue *queue, const void *data, size_t len)
 {
     if (data == NULL && len > 0)
@@ -139,26 +161,13 @@ int brood_queue_put(brood_queue *queue, const void *data, size_t len, int64_t ti
         r = check_len(queue, data, len);
     if (r < 0)
         return r;
+    if (queue->cells.shape.pack > 1) {
+        r = put_cell(queue, member, data, 1, deadline_in(timeout_ms));
+        return r < 0 ? r : 0;
+    }
     if (len <= queue->cells.shape.room)
         return put_in_place(queue, member, data, len, deadline_in(timeout_ms));
     return put_in_block(queue, member, data, len, deadline_in(timeout_ms));
-}
-
-/* One cell of up to COUNT items: how many, or a negative error. */
-static int put_cell(brood_queue *queue, const struct member *member, const char *items,
-                    unsigned count, int64_t deadline)
-{
-    unsigned pack = queue->cells.shape.pack;
-    unsigned n = count < pack ? count : pack;
-    struct cell_claim claim;
-    int r = brood__queue_claim(queue, member, deadline, &claim);
-
-    if (r < 0)
-        return r;
-    store_len(claim.cell, queue->item_size, n);
-    memcpy(claim.cell->data, items, n * queue->item_size);
-    (void)brood__cells_publish(&queue->cells, &claim);
-    return (int)n;
 }
 
 int brood_queue_put_many(brood_queue *queue, const void *items, unsigned count, int64_t timeout_ms)
@@ -174,14 +183,15 @@ int brood_queue_put_many(brood_queue *queue, const void *items, unsigned count, 
     if (items == NULL || count == 0 || count > INT32_MAX || queue->item_size == 0)
         return -EINVAL;
     while (done < count) {
-        if (queue->item_size <= queue->cells.shape.room)
+        if (queue->cells.shape.pack > 1)
             r = put_cell(queue, member, from, count - done, deadline);
+        else if (queue->item_size <= queue->cells.shape.room)
+            r = put_in_place(queue, member, from, queue->item_size, deadline);
         else
             r = put_in_block(queue, member, from, queue->item_size, deadline);
-        if (r == 0)
-            r = 1;
         if (r < 0)
             break;
+        r = r == 0 ? 1 : r;
         done += (unsigned)r;
         from += (size_t)r * queue->item_size;
         deadline = 0; /* the rest without waiting */
@@ -191,12 +201,9 @@ int brood_queue_put_many(brood_queue *queue, const void *items, unsigned count, 
 
 /* ---- get ---- */
 
-/* COUNT items at least one, of a claimed cell: how many were copied, or a negative error, and the
- * message is back. */
-static int copy_out(brood_queue *queue, const struct cell_claim *claim, void *data, size_t len,
-                    unsigned count)
+/* A claimed message of LEN bytes: 1, or a negative error, and it is back. */
+static int copy_out(brood_queue *queue, const struct cell_claim *claim, void *data, size_t len)
 {
-    uint32_t items = atomic_load_explicit(&claim->cell->items, memory_order_relaxed);
     uint64_t block;
     size_t message_len;
     char *from;
@@ -208,20 +215,33 @@ static int copy_out(brood_queue *queue, const struct cell_claim *claim, void *da
         (void)brood__cells_finish(&queue->cells, claim, 0);
         return r;
     }
-    if (block != 0 || items <= claim->first || items > queue->cells.shape.pack)
-        items = claim->first + 1;
-    if (count > items - claim->first)
-        count = items - claim->first;
     if (len > 0)
-        memcpy(data, from, count * len);
-    (void)brood__cells_finish(&queue->cells, claim, count);
+        memcpy(data, from, len);
+    (void)brood__cells_finish(&queue->cells, claim, 1);
     brood__queue_unblock(queue, claim, block);
-    return (int)count;
+    return 1;
+}
+
+/* One message; or up to COUNT items of a queue that packs them, of one cell. */
+static int get_cell(brood_queue *queue, const struct member *member, void *data, size_t len,
+                    unsigned count, int64_t deadline)
+{
+    struct cell_claim claim;
+    struct fetch fetch = {.claim = &claim};
+    int r;
+
+    if (queue->cells.shape.pack > 1) {
+        if (len != queue->item_size)
+            return -EMSGSIZE;
+        fetch.to = data;
+        fetch.count = count;
+    }
+    r = brood__queue_fetch(queue, member, &fetch, deadline);
+    return r == 1 && fetch.to == NULL ? copy_out(queue, &claim, data, len) : r;
 }
 
 int brood_queue_get(brood_queue *queue, void *data, size_t len, int64_t timeout_ms)
 {
-    struct cell_claim claim;
     const struct member *member;
     int r = brood__queue_enter(queue, &member);
 
@@ -229,9 +249,7 @@ int brood_queue_get(brood_queue *queue, void *data, size_t len, int64_t timeout_
         r = -EINVAL;
     if (r < 0)
         return r;
-    r = brood__queue_fetch(queue, member, false, deadline_in(timeout_ms), &claim);
-    if (r == 1)
-        r = copy_out(queue, &claim, data, len, 1);
+    r = get_cell(queue, member, data, len, 1, deadline_in(timeout_ms));
     brood__queue_looked(queue);
     return r;
 }
@@ -249,11 +267,7 @@ int brood_queue_get_many(brood_queue *queue, void *items, unsigned count, int64_
     if (items == NULL || count == 0 || count > INT32_MAX || queue->item_size == 0)
         return -EINVAL;
     while (done < count) {
-        struct cell_claim claim;
-
-        r = brood__queue_fetch(queue, member, false, deadline, &claim);
-        if (r == 1)
-            r = copy_out(queue, &claim, to, queue->item_size, count - done);
+        r = get_cell(queue, member, to, queue->item_size, count - done, deadline);
         if (r <= 0)
             break;
         done += (unsigned)r;

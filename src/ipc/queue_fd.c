@@ -15,10 +15,13 @@
 
 #include <errno.h>
 
+/* Joins, in the watch's thread, which holds up forks meanwhile. */
 static bool queue_ready(void *object)
 {
     const brood_queue *queue = object;
+    const struct member *member;
 
+    (void)brood__member(queue->shared, &member);
     return brood__cells_ready(&queue->cells) || cells_closed(&queue->cells);
 }
 

@@ -2,11 +2,9 @@
 /*
  * Messages in place: reserve and send, take and done.
  *
- *     reserve --> WRITING ---- send ----> FULL            take --> READING, held ---- done ---->
- *     over
- *                    |                                                 |
- *                    +------- done, return --> over                    +---- return, death ---->
- *                    FULL
+ *     reserve --> WRITING --- send ---> FULL         take --> READING --- done ---> over
+ *                    |                                              |
+ *                    +----- done, return --> over                   +--- return, death ---> FULL
  *
  * The message of the user says which cell it has: ticket and word. The word names this thread;
  * should the thread end before the message is done, the cell is repaired like that of any dead one,
@@ -167,7 +165,8 @@ int brood_queue_take(brood_queue *queue, int64_t timeout_ms, brood_message *out_
         r = -EINVAL;
     if (r < 0)
         return r;
-    r = brood__queue_fetch(queue, member, true, deadline_in(timeout_ms), &claim);
+    r = brood__queue_fetch(queue, member, &(struct fetch){.claim = &claim},
+                           deadline_in(timeout_ms));
     brood__queue_looked(queue);
     if (r != 1)
         return r;

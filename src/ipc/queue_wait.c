@@ -61,7 +61,7 @@ static void pass_on_room(brood_queue *queue)
     if (BROOD_MUTANT == MUTANT_NO_BATON)
         return;
     (void)brood__bell_arm(room);
-    if (brood__cells_roomy(&queue->cells))
+    if (brood__cells_roomy(&queue->cells) || cells_closed(&queue->cells))
         bell_ring(room);
 }
 
@@ -87,7 +87,9 @@ static int sleep_put(brood_queue *queue, const struct member *member, int64_t de
         int r = brood__cells_put(&queue->cells, member->tag, claim);
 
         if (r != -EAGAIN) {
-            if (slept && r == 0)
+            /* Also if it was closed: the ring of the close was not for those whom an earlier one
+             * had left without a flag. */
+            if (slept)
                 pass_on_room(queue);
             return r;
         }
@@ -114,17 +116,21 @@ int brood__queue_claim(brood_queue *queue, const struct member *member, int64_t 
 
 /* ---- messages ---- */
 
-/* 1, 0 at the end, -EAGAIN. Closed is looked at first: then nothing comes behind our scan. */
-static int look(brood_queue *queue, const struct member *member, bool hold,
-                struct cell_claim *claim)
+/* What was got, 0 at the end, -EAGAIN or an error. Closed is looked at first: then nothing comes
+ * behind our scan. */
+static int look(brood_queue *queue, const struct member *member, const struct fetch *fetch)
 {
     bool closed = cells_closed(&queue->cells);
     bool pending = false;
-    int r = brood__cells_get(&queue->cells, member->tag, hold, claim, &pending);
+    int r;
 
-    if (r == 0)
-        return 1;
-    return closed && !pending ? 0 : -EAGAIN;
+    if (fetch->to != NULL)
+        r = brood__cells_copy(&queue->cells, fetch->to, queue->item_size, fetch->count, &pending);
+    else
+        r = brood__cells_get(&queue->cells, member->tag, fetch->claim, &pending);
+    if (r == -EAGAIN)
+        return closed && !pending ? 0 : -EAGAIN;
+    return r == 0 ? 1 : r;
 }
 
 static void pass_on_filled(brood_queue *queue)
@@ -138,20 +144,19 @@ static void pass_on_filled(brood_queue *queue)
         bell_ring(filled);
 }
 
-static int spin_get(brood_queue *queue, const struct member *member, bool hold,
-                    struct cell_claim *claim)
+static int spin_get(brood_queue *queue, const struct member *member, const struct fetch *fetch)
 {
     int r = -EAGAIN;
 
     for (unsigned i = 0; i < queue->spins && r == -EAGAIN; i++) {
         spin_pause(i);
-        r = look(queue, member, hold, claim);
+        r = look(queue, member, fetch);
     }
     return r;
 }
 
-static int sleep_get(brood_queue *queue, const struct member *member, bool hold, int64_t deadline,
-                     struct cell_claim *claim)
+static int sleep_get(brood_queue *queue, const struct member *member, const struct fetch *fetch,
+                     int64_t deadline)
 {
     struct bell *filled = &queue->cells.shared->filled;
 
@@ -161,7 +166,7 @@ static int sleep_get(brood_queue *queue, const struct member *member, bool hold,
         int r = -EAGAIN;
 
         if (BROOD_MUTANT != MUTANT_NO_SECOND_LOOK || slept)
-            r = look(queue, member, hold, claim);
+            r = look(queue, member, fetch);
         if (r != -EAGAIN) {
             if (slept)
                 pass_on_filled(queue);
@@ -175,17 +180,17 @@ static int sleep_get(brood_queue *queue, const struct member *member, bool hold,
     }
 }
 
-int brood__queue_fetch(brood_queue *queue, const struct member *member, bool hold, int64_t deadline,
-                       struct cell_claim *claim)
+int brood__queue_fetch(brood_queue *queue, const struct member *member, const struct fetch *fetch,
+                       int64_t deadline)
 {
-    int r = look(queue, member, hold, claim);
+    int r = look(queue, member, fetch);
 
     if (r != -EAGAIN)
         return r;
     if (left_ns(deadline) == 0)
         return -ETIMEDOUT;
-    r = spin_get(queue, member, hold, claim);
-    return r != -EAGAIN ? r : sleep_get(queue, member, hold, deadline, claim);
+    r = spin_get(queue, member, fetch);
+    return r != -EAGAIN ? r : sleep_get(queue, member, fetch, deadline);
 }
 
 /* ---- memory ---- */

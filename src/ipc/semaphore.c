@@ -63,12 +63,14 @@ static int try_take(void *object)
 static __attribute__((noinline)) int wait_and_take(struct semaphore_words *words,
                                                    const struct member *member, int64_t timeout_ms)
 {
+    static const uint32_t none = 0;
     struct waiting waiting = waiting_of(member);
 
     waiting.word = &words->count;
     waiting.sleepers = &words->sleepers;
     waiting.look = try_take;
     waiting.object = words;
+    waiting.seen = &none;
     return brood__wait_for(&waiting, timeout_ms);
 }
 

@@ -6,7 +6,8 @@
  *
  * A sleeper is counted before its last look, and whoever changes something does so before it reads
  * the count. So one of them sees the other, and if the change comes after that look, the word is
- * no longer the one that was read before the look, and the kernel refuses the sleep.
+ * no longer the one that was read before the look, and the kernel refuses the sleep. A word that can
+ * come back to a value, such as a count, is slept on as the look saw it.
  *
  * A wake-up that this thread took is never lost: it looks again before it returns, whatever else it
  * has to return. If the look finds nothing, somebody else has what the wake-up was for.
@@ -67,6 +68,8 @@ static int look_and_sleep(const struct waiting *waiting, int64_t deadline)
 #if BROOD_MUTANT == MUTANT_LATE_WORD
         value = atomic_load(waiting->word);
 #endif
+        if (waiting->seen != NULL)
+            value = *waiting->seen;
         slept = brood__roster_sleep(waiting->roster, waiting->me, waiting->word, value, moment,
                                     deadline);
         if (slept < 0) {

@@ -31,6 +31,9 @@ struct waiting {
     _Atomic uint32_t *sleepers;
     int (*look)(void *object); /* WAIT_ON, or what brood__wait_for() returns */
     void *object;
+    /* What WORD was in the last look that said WAIT_ON; NULL if WORD never has a value twice. Else
+     * it may go away from a value after it was read, be looked at, and come back to it. */
+    const uint32_t *seen;
 };
 
 static inline struct waiting waiting_of(const struct member *member)

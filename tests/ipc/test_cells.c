@@ -8,7 +8,7 @@
 
 #include <pthread.h>
 
-enum { CREW_MAX = 8, TICKET_ROUND = 1 << 27 };
+enum { CREW_MAX = 8, TICKET_ROUND = 1 << 28 };
 
 /* ---- a crew of producers and consumers ---- */
 
@@ -265,7 +265,7 @@ static uint64_t ring_get(struct ring *ring)
     bool pending = false;
     uint64_t value;
 
-    CHECK_EQ(brood__cells_get(&ring->view, ring->me, false, &claim, &pending), 0);
+    CHECK_EQ(brood__cells_get(&ring->view, ring->me, &claim, &pending), 0);
     memcpy(&value, claim.cell->data, sizeof value);
     CHECK(brood__cells_finish(&ring->view, &claim, 1));
     return value;
@@ -276,7 +276,7 @@ static void ring_is_empty(struct ring *ring)
     struct cell_claim claim;
     bool pending = true;
 
-    CHECK_EQ(brood__cells_get(&ring->view, ring->me, false, &claim, &pending), -EAGAIN);
+    CHECK_EQ(brood__cells_get(&ring->view, ring->me, &claim, &pending), -EAGAIN);
     CHECK(!pending);
     CHECK_EQ(brood__cells_size(&ring->view), 0);
 }

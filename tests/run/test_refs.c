@@ -7,6 +7,9 @@
 #include "harness/gate.h"
 #include "harness/test.h"
 #include "run/server.h"
+#include "base/clock.h"
+#include "sys/kernel.h"
+#include "sys/self.h"
 
 #include <brood.h>
 #include <errno.h>
@@ -252,6 +255,15 @@ static int answer(void *arg)
     return r;
 }
 
+/* The thread that served a ref once ends by itself, and takes its descriptors along. */
+static void wait_for_threads_to_end(void)
+{
+    int64_t deadline = deadline_in(TEST_PATIENCE_MS);
+
+    while (brood__thread_count() > 1 && now_ns() < deadline)
+        brood__yield();
+}
+
 TEST(an_end_of_a_pipe_given_by_ref_belongs_to_who_opens_it_and_its_death_is_the_end)
 {
     brood_pipe *left = NULL;
@@ -274,6 +286,7 @@ TEST(an_end_of_a_pipe_given_by_ref_belongs_to_who_opens_it_and_its_death_is_the_
     brood_process_free(process);
     brood_pipe_free(left);
     brood__server_stop();
+    wait_for_threads_to_end();
 }
 
 /* ---- another program ---- */
