@@ -50,6 +50,7 @@ enum {
     SLOT_MASK = 0xfff,
     GENERATION_MASK = 0xffff,
     WATCHED_MAX = 120,
+    FIRST_SLOTS = 64,
     LIBC_IS_GLIBC = 1,
     NOT_KNOWN = 0,
     LAYOUT = 1, /* of what lies in shared memory; any change counts it up */
@@ -57,6 +58,7 @@ enum {
     TOO_MANY = EVERYBODY
 };
 #define HEARTBEAT_NS 50000000
+#define SECOND_LOOK_NS 10000000000
 #define TAG_MASK (((uint64_t)1 << TAG_BITS) - 1)
 #define DEATH_ONE ((uint64_t)1 << TAG_BITS)
 
@@ -81,9 +83,10 @@ struct roster_slot {
 struct roster {
     _Alignas(64) uint32_t slots;
     _Atomic uint32_t moment;
-    _Atomic uint64_t burial; /* {deaths:36 | tag:28}; tag 0: none is under way */
-    _Atomic uint32_t next;   /* where the next joiner looks first; a hint */
-    _Atomic uint32_t reach;  /* no slot from here on was ever joined */
+    _Atomic uint64_t burial;   /* {deaths:36 | tag:28}; tag 0: none is under way */
+    _Atomic uint32_t next;     /* where the next joiner looks first; a hint */
+    _Atomic uint32_t reach;    /* no slot from here on was ever joined */
+    _Atomic uint32_t watchman; /* tag of the sleeper that looks for all, or 0; a futex word */
     struct roster_slot slot[];
 };
 
@@ -432,18 +435,30 @@ static bool worth_taking(const struct roster *roster, unsigned index, bool noted
     return noted_too || atomic_load_explicit(&roster->slot[index].note, memory_order_relaxed) == 0;
 }
 
+/* One of the first so many slots, in turn; -EAGAIN: none. */
+static int find_slot_among(struct roster *roster, unsigned slots, unsigned start, bool noted_too)
+{
+    for (unsigned i = 0; i < slots; i++) {
+        unsigned index = (start + i) % slots;
+
+        if (worth_taking(roster, index, noted_too) && take_slot(roster, index))
+            return (int)index;
+    }
+    return -EAGAIN;
+}
+
+/* Among the first ones, so that sleepers have few to watch, but among enough of them that none is
+ * taken again soon. */
 static int find_slot(struct roster *roster, unsigned slots)
 {
     unsigned start = atomic_fetch_add(&roster->next, 1);
+    int index = -EAGAIN;
 
-    for (int pass = 0; pass < 2; pass++)
-        for (unsigned i = 0; i < slots; i++) {
-            unsigned index = (start + i) % slots;
-
-            if (worth_taking(roster, index, pass == 1) && take_slot(roster, index))
-                return (int)index;
-        }
-    return -EAGAIN;
+    for (unsigned among = FIRST_SLOTS; index < 0 && among < slots; among *= 4)
+        index = find_slot_among(roster, among, start, false);
+    if (index < 0)
+        index = find_slot_among(roster, slots, start, false);
+    return index >= 0 ? index : find_slot_among(roster, slots, start, true);
 }
 
 int brood__roster_join(struct roster *roster, roster_tag *out_tag)
@@ -571,22 +586,83 @@ static bool watch_slot(struct roster *roster, unsigned index, struct futex_watch
     return true;
 }
 
-static int64_t heartbeat(int64_t deadline)
+static int64_t sooner(int64_t deadline, int64_t ns)
 {
-    int64_t beat = now_ns() + HEARTBEAT_NS;
+    int64_t end = now_ns() + ns;
 
-    return beat < deadline ? beat : deadline;
+    return end < deadline ? end : deadline;
 }
 
-/* -ETIMEDOUT only if DEADLINE is over. */
+/* Without waitv: on the word alone, and a look from time to time. -ETIMEDOUT only if DEADLINE is
+ * over. */
 static int sleep_looking(struct roster *roster, const _Atomic uint32_t *word, uint32_t value,
                          int64_t deadline)
 {
-    int64_t beat = heartbeat(deadline);
+    int64_t beat = sooner(deadline, HEARTBEAT_NS);
     int r = brood__futex_wait((const void *)(uintptr_t)word, value, beat);
 
     brood__roster_look(roster);
     return r == -ETIMEDOUT && beat == deadline ? -ETIMEDOUT : 0;
+}
+
+/* ---- sleeping among many ----
+ *
+ * Where there are more than one can watch, one of the sleepers looks at all of them from time to
+ * time, the watchman. The others watch that one: its death, and whether it has given up the post.
+ * Who wakes for whatever reason and finds no watchman wakes another, so that one of those who sleep
+ * on takes the post. Should that one be killed on the way, a rare look by everybody makes it good. */
+
+/* WATCHES has the word and the moment. */
+static int look_for_all(struct roster *roster, roster_tag me, const struct futex_watch *watches,
+                        int64_t deadline)
+{
+    uint32_t mine = me;
+    int64_t beat;
+    int r;
+
+    do {
+        beat = sooner(deadline, HEARTBEAT_NS);
+        r = brood__futex_wait_any(watches, 2, beat);
+        brood__roster_look(roster);
+    } while (r == -ETIMEDOUT && beat != deadline);
+    (void)atomic_compare_exchange_strong(&roster->watchman, &mine, 0);
+    return r;
+}
+
+static int watch_watchman(struct roster *roster, roster_tag watchman, struct futex_watch *watches,
+                          int64_t deadline)
+{
+    _Atomic uint32_t *life = life_word(roster, (watchman & SLOT_MASK) - 1);
+    int64_t end = sooner(deadline, SECOND_LOOK_NS);
+    int r;
+
+    watches[2] = watch_of(&roster->watchman, watchman);
+    watches[3] = watch_of(life, mark_watched(life));
+    if (!brood__roster_alive(roster, watchman))
+        return 0;
+    r = brood__futex_wait_any(watches, 4, end);
+    brood__roster_look(roster);
+    return r == -ETIMEDOUT && end != deadline ? 0 : r;
+}
+
+static int sleep_among_many(struct roster *roster, roster_tag me, struct futex_watch *watches,
+                            int64_t deadline)
+{
+    uint32_t watchman = atomic_load(&roster->watchman);
+    int r;
+
+    if (!brood__roster_alive(roster, watchman) &&
+        atomic_compare_exchange_strong(&roster->watchman, &watchman, me))
+        watchman = me;
+    if (watchman == me)
+        r = look_for_all(roster, me, watches, deadline);
+    else if (brood__roster_alive(roster, watchman))
+        r = watch_watchman(roster, watchman, watches, deadline);
+    else
+        r = 0;
+    if (atomic_load(&roster->watchman) == 0)
+        brood__futex_wake(&roster->watchman, 1);
+    return r;
 }
 
 /* Fills WATCHES from the third on: how many there are then; 0: somebody had died; or TOO_MANY. A
@@ -615,7 +691,9 @@ int brood__roster_sleep(struct roster *roster, roster_tag me, const _Atomic uint
     count = watch_others(roster, me, watches);
     if (count == 0)
         return 0;
-    if (count != TOO_MANY)
+    if (count == TOO_MANY)
+        r = sleep_among_many(roster, me, watches, deadline);
+    else
         r = brood__futex_wait_any(watches, count, deadline);
     if (r == -ENOSYS)
         return sleep_looking(roster, word, value, deadline);

@@ -86,7 +86,8 @@ bool brood__roster_dead_note(struct roster *roster, uint64_t note);
  * Sleeps while *WORD == VALUE until it is woken (brood__futex_wake), somebody joins or dies after
  * MOMENT was read, or DEADLINE. Returns 0 or -ETIMEDOUT.
  *
- * Watches up to 120 others by futex_waitv(); beyond that, or on a kernel without it, it looks every
+ * Watches up to 120 others by futex_waitv(). Beyond that one of the sleepers looks at all every
+ * 50 ms, and the others watch that one. On a kernel without futex_waitv() everybody looks every
  * 50 ms.
  */
 uint32_t brood__roster_moment(const struct roster *roster);

@@ -269,3 +269,69 @@ TEST(a_death_among_more_than_can_be_watched_is_heard_of)
     gate_free(crowd.stop);
     bed_close(&bed);
 }
+
+/* Sleeps until the word changes, and notes how many deaths it knows of each time it is woken. */
+static pid_t start_counter(struct bed *bed, unsigned index)
+{
+    struct board *board = bed->board;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        roster_tag me = bed_join(bed);
+
+        while (atomic_load(&board->word) == 0) {
+            uint32_t moment = brood__roster_moment(bed->roster);
+
+            if (atomic_load(&board->answers[index]) == 0)
+                gate_count(bed->joined);
+            atomic_store(&board->answers[index], (int)brood__roster_deaths(bed->roster) + 1);
+            (void)brood__roster_sleep(bed->roster, me, &board->word, 0, moment, NEVER);
+        }
+        brood__roster_leave(bed->roster, me);
+        _exit(0);
+    }
+    return pid;
+}
+
+static void await_answer(struct bed *bed, unsigned index, int answer)
+{
+    int64_t deadline = deadline_in(TEST_PATIENCE_MS);
+
+    while (atomic_load(&bed->board->answers[index]) < answer) {
+        if (left_ns(deadline) == 0)
+            FAIL("death %d was slept over by sleeper %u", answer - 1, index);
+        (void)sched_yield();
+    }
+}
+
+/* Whoever looks for all is among them, and dies as well: one after the other, each is the one. */
+TEST_LIMIT(among_many_the_sleepers_hear_of_each_death_whoever_looks_for_all, 60)
+{
+    enum { SLEEPERS = 8 };
+    struct bed bed = bed_open(MANY + SLOTS);
+    struct crowd crowd = {.bed = &bed, .stop = gate_new(), .leaves = true};
+    pthread_t threads[MANY];
+    pid_t pids[SLEEPERS];
+
+    for (unsigned i = 0; i < MANY; i++)
+        CHECK_EQ(pthread_create(&threads[i], NULL, one_of_many, &crowd), 0);
+    gate_wait_count(bed.joined, MANY);
+    for (unsigned i = 0; i < SLEEPERS; i++)
+        pids[i] = start_counter(&bed, i);
+    gate_wait_count(bed.joined, MANY + SLEEPERS);
+    for (unsigned dead = 0; dead < SLEEPERS - 1; dead++) {
+        for (unsigned i = dead; i < SLEEPERS; i++)
+            bed_await_rest(pids[i]);
+        CHECK_EQ(kill(pids[dead], SIGKILL), 0);
+        CHECK_EQ(waitpid(pids[dead], NULL, 0), pids[dead]);
+        for (unsigned i = dead + 1; i < SLEEPERS; i++)
+            await_answer(&bed, i, (int)dead + 2);
+    }
+    CHECK_EQ(kill(pids[SLEEPERS - 1], SIGKILL), 0);
+    CHECK_EQ(waitpid(pids[SLEEPERS - 1], NULL, 0), pids[SLEEPERS - 1]);
+    gate_open(crowd.stop);
+    for (unsigned i = 0; i < MANY; i++)
+        CHECK_EQ(pthread_join(threads[i], NULL), 0);
+    gate_free(crowd.stop);
+    bed_close(&bed);
+}
