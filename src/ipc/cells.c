@@ -453,8 +453,8 @@ static void follow(const struct cells_view *view, const struct walk *walk)
                                                       memory_order_relaxed, memory_order_relaxed);
 }
 
-/* What is done with the first message that is found: it is claimed; or, of a cell for several items,
- * COUNT at most are copied to TO. */
+/* What is done with the first message that is found: it is claimed; or, of a cell for several
+ * items, COUNT at most are copied to TO. */
 struct wish {
     roster_tag me;
     struct cell_claim *claim;
@@ -476,11 +476,11 @@ static bool claim_message(struct cell *cell, uint64_t word, uint64_t ticket,
     return true;
 }
 
-/* The items are copied first and claimed after that, by one CAS that says that nobody else had them.
- * So nobody is ever in between, whom others would have to wait for. While they are copied the cell
- * may be used again; then the copy is worthless, and the CAS fails. Like the reader of a seqlock:
- * the loads are relaxed, and the fence pairs with that of cell_store(). If one of them saw the next
- * lap's data, the CAS sees the next lap's word. */
+/* The items are copied first and claimed after that, by one CAS that says that nobody else had
+ * them. So nobody is ever in between, whom others would have to wait for. While they are copied the
+ * cell may be used again; then the copy is worthless, and the CAS fails. Like the reader of a
+ * seqlock: the loads are relaxed, and the fence pairs with that of cell_store(). If one of them saw
+ * the next lap's data, the CAS sees the next lap's word. */
 static bool copy_items(const struct cells_view *view, struct cell *cell, uint64_t word,
                        uint64_t ticket, struct wish *wish)
 {

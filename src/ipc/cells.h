@@ -11,9 +11,9 @@
  * Tickets count the messages; ticket t has cell t mod N. The word of a cell is the truth, and names
  * the owner while somebody works on it. Where the head and the tail are is only a hint.
  *
- * A cell may hold several items of a fixed size. They are got by copying, and then one CAS from FULL
- * to FULL with a later item as its first, or to EMPTY(t+N): nobody is in between. Who takes one of
- * them in place makes the cell READING, and FULL again with the next item.
+ * A cell may hold several items of a fixed size. They are got by copying, and then one CAS from
+ * FULL to FULL with a later item as its first, or to EMPTY(t+N): nobody is in between. Who takes
+ * one of them in place makes the cell READING, and FULL again with the next item.
  *
  * Works on plain memory; who sleeps where is in ipc/queue.c, but the bells are here.
  */
@@ -104,8 +104,8 @@ bool brood__cells_publish(const struct cells_view *view, const struct cell_claim
 /* A claim that will hold no message. */
 void brood__cells_void(const struct cells_view *view, const struct cell_claim *claim);
 
-/* 0: CLAIM is READING, and others may overtake; -EAGAIN: nothing to get, and *OUT_PENDING says whether
- * something may still come from those who are at a cell. */
+/* 0: CLAIM is READING, and others may overtake; -EAGAIN: nothing to get, and *OUT_PENDING says
+ * whether something may still come from those who are at a cell. */
 int brood__cells_get(const struct cells_view *view, roster_tag me, struct cell_claim *claim,
                      bool *out_pending);
 /* Where .pack is more than 1: copies the next items, COUNT at most, all of one cell, and they are

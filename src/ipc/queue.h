@@ -52,7 +52,8 @@ int brood__queue_enter(const brood_queue *queue, const struct member **out_membe
 /* A cell to write, in WRITING: 0, or -ETIMEDOUT, BROOD_ECLOSED, BROOD_EPEER. */
 int brood__queue_claim(brood_queue *queue, const struct member *member, int64_t deadline,
                        struct cell_claim *claim);
-/* What a getter wants: a cell to read; or, with TO, up to COUNT items of a queue that packs them. */
+/* What a getter wants: a cell to read; or, with TO, up to COUNT items of a queue that packs
+ * them. */
 struct fetch {
     struct cell_claim *claim;
     char *to;

@@ -610,7 +610,8 @@ static int sleep_looking(struct roster *roster, const _Atomic uint32_t *word, ui
  * Where there are more than one can watch, one of the sleepers looks at all of them from time to
  * time, the watchman. The others watch that one: its death, and whether it has given up the post.
  * Who wakes for whatever reason and finds no watchman wakes another, so that one of those who sleep
- * on takes the post. Should that one be killed on the way, a rare look by everybody makes it good. */
+ * on takes the post. Should that one be killed on the way, a rare look by everybody makes it
+ * good. */
 
 /* WATCHES has the word and the moment. */
 static int look_for_all(struct roster *roster, roster_tag me, const struct futex_watch *watches,

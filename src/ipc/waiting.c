@@ -6,8 +6,8 @@
  *
  * A sleeper is counted before its last look, and whoever changes something does so before it reads
  * the count. So one of them sees the other, and if the change comes after that look, the word is
- * no longer the one that was read before the look, and the kernel refuses the sleep. A word that can
- * come back to a value, such as a count, is slept on as the look saw it.
+ * no longer the one that was read before the look, and the kernel refuses the sleep. A word that
+ * can come back to a value, such as a count, is slept on as the look saw it.
  *
  * A wake-up that this thread took is never lost: it looks again before it returns, whatever else it
  * has to return. If the look finds nothing, somebody else has what the wake-up was for.
