@@ -6,8 +6,8 @@
  * system is -errno; brood's own errors are the constants below, which never meet an errno.
  * errno itself is never the channel. Outputs are untouched on failure.
  *
- * -ETIMEDOUT only ever means "your wait ended, and it still runs". A task over its own limit
- * has the verdict BROOD_EDEADLINE.
+ * -ETIMEDOUT only ever means "your wait ended": it still runs, is still full, is still held. A task
+ * over its own limit has the verdict BROOD_EDEADLINE.
  *
  * The library prints nothing, installs no signal handler in your process, and restores every
  * signal mask it changes.
@@ -56,7 +56,7 @@ BROOD_BEGIN_DECLS
     X(BROOD_EINIT, -4106, "BROOD_START_FORKSERVER needs brood_init(argc, argv) first in main()")   \
     X(BROOD_EFUNCTION, -4107, "the function is in a module that the new process has not loaded")   \
     X(BROOD_EBROKEN, -4108, "broken: a participant of the barrier died, gave up or aborted it")    \
-    X(BROOD_EPEER, -4109, "a participant died, and there is nothing to get")                       \
+    X(BROOD_EPEER, -4109, "a participant died, and what was waited for has not come")              \
     X(BROOD_EABI, -4110, "shared memory of another build of brood, of another libc, or damaged")
 
 #define BROOD_ERROR_ENUM(name, value, text) name = value,

@@ -40,7 +40,7 @@ typedef struct brood_queue_options {
     uint64_t memory_max;       /* bytes, for messages that do not fit in place (more than 240,
                                   or an item_size over 4080); default: 1 GiB, taken as needed */
     unsigned participants_max; /* threads that use it at once, at most 4094; default: 1022 */
-    bool report_deaths;        /* a wait ends with BROOD_EPEER when a participant dies */
+    bool report_deaths;        /* a call that would wait returns BROOD_EPEER after a death */
     uint64_t reserved[4];      /* must be zero */
 } brood_queue_options;
 
@@ -121,7 +121,8 @@ BROOD_API BROOD_MUST_CHECK int brood_queue_join(brood_queue *queue, int64_t time
 BROOD_API int brood_queue_size(const brood_queue *queue);
 /* How many participants died so far without leaving: by a signal, or _exit(). */
 BROOD_API int brood_queue_deaths(const brood_queue *queue);
-/* A descriptor of this process that polls readable when get would not wait. Made when first asked
+/* A descriptor of this process that polls readable when get would not wait: there is a message, or
+ * the end, or with report_deaths the news of a death. Made when first asked
  * for, with a thread that watches the queue. Borrowed; do not read or close it. */
 BROOD_API int brood_queue_fd(brood_queue *queue);
 /* This process's handle; messages it has taken go back. NULL is allowed. */

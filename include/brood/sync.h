@@ -150,8 +150,8 @@ typedef struct brood_event {
 BROOD_API void brood_event_set(brood_event *event); /* wakes all who wait */
 BROOD_API void brood_event_clear(brood_event *event);
 BROOD_API bool brood_event_is_set(const brood_event *event);
-/* 0: it is set, or was while this waited; BROOD_PEER_DIED: a participant of the region died, and
- * it is not set; -ETIMEDOUT. */
+/* 0: it is set, or was while this waited; or BROOD_EPEER: a participant of the region died, and it
+ * is not set (who was to set it may be gone; or call again); -ETIMEDOUT. */
 BROOD_API BROOD_MUST_CHECK int brood_event_wait(brood_event *event, int64_t timeout_ms);
 
 /* ---- barrier ---- */

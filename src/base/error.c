@@ -14,7 +14,7 @@ const char *brood_strerror(int error)
         BROOD_ERRORS(ERROR_CASE)
 #undef ERROR_CASE
     case -ETIMEDOUT: /* libc's text speaks of connections */
-        return "timed out: the wait is over, and it still runs";
+        return "timed out: the time to wait is over";
     default:
         break;
     }

@@ -84,7 +84,7 @@ static int look(void *object)
     if ((seen & EVENT_SET) != 0 || seen != wait->first)
         return 0;
 #endif
-    return brood__roster_deaths(wait->roster) != wait->deaths ? BROOD_PEER_DIED : WAIT_ON;
+    return brood__roster_deaths(wait->roster) != wait->deaths ? BROOD_EPEER : WAIT_ON;
 }
 
 int brood_event_wait(brood_event *event, int64_t timeout_ms)

@@ -66,6 +66,8 @@ int brood__queue_fetch(brood_queue *queue, const struct member *member, const st
  * -ENOMEM. */
 int brood__queue_block(brood_queue *queue, const struct member *member, size_t len,
                        int64_t deadline, uint64_t *out_offset);
+/* Whether a wait would end with BROOD_EPEER. */
+bool brood__queue_has_news(const brood_queue *queue);
 /* Sleeps on BELL, armed as WORD at MOMENT, if nobody died that the caller is to be told of. */
 int brood__queue_sleep(brood_queue *queue, const struct member *member, struct bell *bell,
                        uint32_t word, uint32_t moment, int64_t deadline);

@@ -22,7 +22,8 @@ static bool queue_ready(void *object)
     const struct member *member;
 
     (void)brood__member(queue->shared, &member);
-    return brood__cells_ready(&queue->cells) || cells_closed(&queue->cells);
+    return brood__cells_ready(&queue->cells) || cells_closed(&queue->cells) ||
+           brood__queue_has_news(queue);
 }
 
 static void queue_wait(void *object, int64_t deadline)

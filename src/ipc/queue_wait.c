@@ -44,6 +44,18 @@ static bool news_of_deaths(brood_queue *queue)
     return atomic_compare_exchange_strong(&queue->deaths_told, &told, deaths);
 }
 
+/* Time is over: also who only tries is told of a death, once. */
+static int late(brood_queue *queue)
+{
+    return news_of_deaths(queue) ? BROOD_EPEER : -ETIMEDOUT;
+}
+
+bool brood__queue_has_news(const brood_queue *queue)
+{
+    return queue->report_deaths &&
+           brood__roster_deaths(queue->cells.roster) != atomic_load(&queue->deaths_told);
+}
+
 int brood__queue_sleep(brood_queue *queue, const struct member *member, struct bell *bell,
                        uint32_t word, uint32_t moment, int64_t deadline)
 {
@@ -94,7 +106,7 @@ static int sleep_put(brood_queue *queue, const struct member *member, int64_t de
             return r;
         }
         if (left_ns(deadline) == 0)
-            return -ETIMEDOUT;
+            return late(queue);
         r = brood__queue_sleep(queue, member, room, word, moment, deadline);
         if (r < 0 && r != -ETIMEDOUT)
             return r;
@@ -109,7 +121,7 @@ int brood__queue_claim(brood_queue *queue, const struct member *member, int64_t 
     if (r != -EAGAIN)
         return r;
     if (left_ns(deadline) == 0)
-        return -ETIMEDOUT;
+        return late(queue);
     r = spin_put(queue, member, claim);
     return r != -EAGAIN ? r : sleep_put(queue, member, deadline, claim);
 }
@@ -173,7 +185,7 @@ static int sleep_get(brood_queue *queue, const struct member *member, const stru
             return r;
         }
         if (left_ns(deadline) == 0)
-            return -ETIMEDOUT;
+            return late(queue);
         r = brood__queue_sleep(queue, member, filled, word, moment, deadline);
         if (r < 0 && r != -ETIMEDOUT)
             return r;
@@ -188,7 +200,7 @@ int brood__queue_fetch(brood_queue *queue, const struct member *member, const st
     if (r != -EAGAIN)
         return r;
     if (left_ns(deadline) == 0)
-        return -ETIMEDOUT;
+        return late(queue);
     r = spin_get(queue, member, fetch);
     return r != -EAGAIN ? r : sleep_get(queue, member, fetch, deadline);
 }
@@ -225,7 +237,7 @@ int brood__queue_block(brood_queue *queue, const struct member *member, size_t l
         if (cells_closed(&queue->cells))
             return BROOD_ECLOSED;
         if (left_ns(deadline) == 0)
-            return -ETIMEDOUT;
+            return late(queue);
         r = brood__queue_sleep(queue, member, memory, word, moment, deadline);
         if (r < 0 && r != -ETIMEDOUT)
             return r;
@@ -259,7 +271,7 @@ int brood_queue_join(brood_queue *queue, int64_t timeout_ms)
             return 0;
         }
         if (left_ns(deadline) == 0)
-            return -ETIMEDOUT;
+            return late(queue);
         r = brood__queue_sleep(queue, member, done, word, moment, deadline);
         if (r < 0 && r != -ETIMEDOUT)
             return r;
