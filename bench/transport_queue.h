@@ -24,6 +24,17 @@ static inline bool queue_open(size_t len, unsigned producers, unsigned consumers
     return true;
 }
 
+static inline bool queue_open_packed(size_t len, unsigned producers, unsigned consumers)
+{
+    const brood_queue_options options = {
+        .item_size = len, .capacity = transport_depth(len), .pack = true};
+
+    (void)producers;
+    (void)consumers;
+    (void)BROOD_MUST(brood_queue_new(&the_queue, &options));
+    return true;
+}
+
 static inline void queue_put(void *data, size_t len, unsigned count)
 {
     (void)count;
@@ -107,7 +118,7 @@ static const struct transport QUEUE_SPINNING = {.name = "queue",
 
 static const struct transport QUEUE_BATCHES = {.name = "queue, batches of 64",
                                                .batch = QUEUE_BATCH,
-                                               .open = queue_open,
+                                               .open = queue_open_packed,
                                                .put = queue_put_batch,
                                                .get = queue_get_batch,
                                                .close = queue_close};

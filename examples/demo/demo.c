@@ -229,11 +229,12 @@ static void print_head(const struct demo *demo, const char *folder)
     const struct screen *screen = &demo->screen;
     const char *dot = screen->unicode ? "·" : "-";
 
-    printf("\n  %sbrood %s%s %s %s files of %s", screen_style(screen, STYLE_BOLD), brood_version(),
-           screen_style(screen, STYLE_PLAIN), dot, COUNT_TEXT(demo->files.count),
-           folder != NULL ? folder : "this system");
-    printf(" %s %zu traps besides %s %u workers\n\n", dot, trap_count(false), dot,
-           brood_cpu_count());
+    printf("\n  %sbrood %s%s %s ", screen_style(screen, STYLE_BOLD), brood_version(),
+           screen_style(screen, STYLE_PLAIN), dot);
+    printf("%s files %s %u workers\n", COUNT_TEXT(demo->job_count), dot, brood_cpu_count());
+    printf("  %s of %s, %zu made for this: %zu traps, %zu good ones\n\n",
+           COUNT_TEXT(demo->files.count), folder != NULL ? folder : "this system", trap_count(true),
+           trap_count(false), trap_count(true) - trap_count(false));
     fflush(stdout);
 }
 

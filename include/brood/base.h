@@ -57,7 +57,10 @@ BROOD_BEGIN_DECLS
     X(BROOD_EFUNCTION, -4107, "the function is in a module that the new process has not loaded")   \
     X(BROOD_EBROKEN, -4108, "broken: a participant of the barrier died, gave up or aborted it")    \
     X(BROOD_EPEER, -4109, "a participant died, and what was waited for has not come")              \
-    X(BROOD_EABI, -4110, "shared memory of another build of brood, of another libc, or damaged")
+    X(BROOD_EABI, -4110, "shared memory of another build of brood, of another libc, or damaged")   \
+    X(BROOD_EREF, -4111,                                                                           \
+      "nobody serves this ref (any more): its maker ended, freed it, or is in another network "    \
+      "namespace")
 
 #define BROOD_ERROR_ENUM(name, value, text) name = value,
 enum brood_error {

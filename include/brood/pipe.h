@@ -39,6 +39,7 @@ typedef struct brood_pipe_options {
  * All may return, besides what they say: -ETIMEDOUT, -EINVAL (also: the wrong way, or a stream's
  * call on messages), BROOD_EHANDLE, -ENOMEM, -EMFILE, -ENFILE. A timeout of 0 tries, a negative
  * one waits. What waits in vain leaves nothing in the pipe and takes nothing out.
+ * An end of messages that has been waited at keeps one more descriptor.
  *
  * Getting a message may also return
  *   -EMFILE   this process has no room for the descriptors that came with it (a message over
@@ -88,8 +89,8 @@ BROOD_API int brood_pipe_fd(brood_pipe *pipe);
  * for it until then, whether or not you free yours. All zero: it cannot be served, or a message
  * that was too long for get still stays. */
 BROOD_API brood_ref brood_pipe_ref(brood_pipe *pipe);
-/* As brood_region_open(). -EINVAL: REF names something else; -ENOENT also: it was opened
- * already. */
+/* As brood_region_open(). -EINVAL: REF names something else; BROOD_EREF also: it was
+ * opened already. */
 BROOD_API BROOD_MUST_CHECK int brood_pipe_open(brood_pipe **out_pipe, brood_ref ref);
 /* This process's copy of this end. NULL is allowed. */
 BROOD_API void brood_pipe_free(brood_pipe *pipe);

@@ -16,10 +16,11 @@
  * another (behind what others got meanwhile: the one exception to the order).
  *
  * Any participant may be killed at any instruction. A stopped one holds up nobody until the ring
- * comes round to the message that it is at.
+ * comes round to the message that it is at; but a message for which it had just been woken may wait
+ * for the next put, or 10 s. More than 64 messages being written at once hide what is behind them.
  *
  * Threads: any function from any thread, brood_queue_free() last; a message is done in the thread
- *          that took it.
+ *          that took it, or another of its process.
  * Fork:    handles go on working in the child. Other processes open it by ref.
  */
 #ifndef BROOD_QUEUE_H
@@ -40,6 +41,7 @@ typedef struct brood_queue_options {
     uint64_t memory_max;       /* bytes, for messages that do not fit in place (more than 240,
                                   or an item_size over 4080); default: 1 GiB, taken as needed */
     unsigned participants_max; /* threads that use it at once, at most 4094; default: 1022 */
+    bool pack;                 /* put_many packs small items (up to 248 bytes) of an item_size */
     bool report_deaths;        /* a call that would wait returns BROOD_EPEER after a death */
     uint64_t reserved[4];      /* must be zero */
 } brood_queue_options;
@@ -61,11 +63,12 @@ typedef struct brood_message {
  *   BROOD_EABI    the shared memory holds what no queue could have written
  */
 
-/* Returns 0 and sets *OUT_QUEUE; or -EINVAL, -ENOMEM, -EMFILE, -ENFILE, -ENOSYS. */
+/* Returns 0 and sets *OUT_QUEUE; or -EINVAL, -ENOMEM, -EFBIG, -EMFILE, -ENFILE, -ENOSYS. */
 BROOD_API BROOD_MUST_CHECK int brood_queue_new(brood_queue **out_queue,
                                                const brood_queue_options *options);
 /* A queue of another process; as brood_region_open(). -EINVAL: REF names something else. */
 BROOD_API BROOD_MUST_CHECK int brood_queue_open(brood_queue **out_queue, brood_ref ref);
+/* All zero: it cannot be served. */
 BROOD_API brood_ref brood_queue_ref(const brood_queue *queue);
 
 /* Copies LEN bytes into the queue. 0; or -EMSGSIZE: larger than the queue's memory, or not
@@ -79,9 +82,10 @@ BROOD_API BROOD_MUST_CHECK int brood_queue_get(brood_queue *queue, void *data, s
 /*
  * brood_queue_put_many(), brood_queue_get_many() - up to COUNT items of a queue with an item_size.
  *
- * They wait until one item can be put (got), and take as many more as can be without waiting.
- * Small items are packed: such a queue may hold more than its capacity, as many times more as
- * brood_queue_pack() says.
+ * They wait until one item can be put (got), and take as many more as can be without waiting. With
+ * the option .pack several small items travel as one message, an order of magnitude faster: then
+ * the queue may hold more items than its capacity, as many times more as brood_queue_pack() says,
+ * and nothing can be taken or reserved in place.
  *
  * Return how many, from 1 on; get_many 0: closed, and everything was got; -EINVAL for a queue
  * without item_size, or COUNT 0.
@@ -90,7 +94,7 @@ BROOD_API BROOD_MUST_CHECK int brood_queue_put_many(brood_queue *queue, const vo
                                                     unsigned count, int64_t timeout_ms);
 BROOD_API BROOD_MUST_CHECK int brood_queue_get_many(brood_queue *queue, void *items, unsigned count,
                                                     int64_t timeout_ms);
-BROOD_API int brood_queue_pack(const brood_queue *queue);
+BROOD_API int brood_queue_pack(const brood_queue *queue); /* 1: it packs nothing */
 
 /*
  * In place. Reserve gives room for LEN bytes, written by you, then sent or dropped. Take gives a
@@ -99,9 +103,9 @@ BROOD_API int brood_queue_pack(const brood_queue *queue);
  */
 BROOD_API BROOD_MUST_CHECK int brood_queue_reserve(brood_queue *queue, size_t len,
                                                    int64_t timeout_ms, brood_message *out_message);
-/* The message is in the queue, and zeroed here; its len may be made smaller before. 0; or, and it
- * is dropped, BROOD_ECLOSED; -EOWNERDEAD (the thread that reserved it has ended); or -EMSGSIZE (its
- * len was made larger). */
+/* The message is in the queue, and zeroed here; its len may be made smaller before. 0; or
+ * BROOD_ECLOSED, and it is dropped; -EOWNERDEAD: it is gone, as the thread that reserved it has
+ * ended; -EMSGSIZE: its len was made larger, and it stays reserved. */
 BROOD_API BROOD_MUST_CHECK int brood_queue_send(brood_queue *queue, brood_message *message);
 /* 1 and fills *OUT_MESSAGE; 0: closed, and everything was got and done. */
 BROOD_API BROOD_MUST_CHECK int brood_queue_take(brood_queue *queue, int64_t timeout_ms,
@@ -112,20 +116,24 @@ BROOD_API void brood_message_done(brood_message *message);
 BROOD_API void brood_message_return(brood_message *message);
 
 /* Wakes everybody, in all processes: nothing more can be put, getters get what is left and then 0.
- * A getter waits for messages that others have taken and not done: they may come back. */
+ * A getter waits for messages that others have taken and not done, which may come back, or are
+ * still writing. */
 BROOD_API void brood_queue_close(brood_queue *queue);
 /* Waits until every message put so far is got and done, or its process dead and the message done
- * by another. 0 or -ETIMEDOUT. */
+ * by another. 0, -ETIMEDOUT or BROOD_EPEER. */
 BROOD_API BROOD_MUST_CHECK int brood_queue_join(brood_queue *queue, int64_t timeout_ms);
 /* Messages in it that nobody has taken, for the moment. */
 BROOD_API int brood_queue_size(const brood_queue *queue);
 /* How many participants died so far without leaving: by a signal, or _exit(). */
 BROOD_API int brood_queue_deaths(const brood_queue *queue);
 /* A descriptor of this process that polls readable when get would not wait: there is a message, or
- * the end, or with report_deaths the news of a death. Made when first asked
- * for, with a thread that watches the queue. Borrowed; do not read or close it. */
+ * the end, or with report_deaths the news of a death. Made when first asked for, with a thread that
+ * watches the queue. Level-triggered, and at times readable for what another process got first.
+ * Borrowed; do not read or close it. */
 BROOD_API int brood_queue_fd(brood_queue *queue);
-/* This process's handle; messages it has taken go back. NULL is allowed. */
+/* This process's handle. Messages taken or reserved through it can no longer be done: those of this
+ * thread go back with the last handle on the queue, others when their threads end. NULL is
+ * allowed. */
 BROOD_API void brood_queue_free(brood_queue *queue);
 
 BROOD_END_DECLS

@@ -18,6 +18,8 @@
  * messages, task inputs, processes of another program. The process that made a ref serves it: as
  * long as it lives and has the region open, whoever runs as the same user and has the 16 bytes may
  * open it (from the same network namespace; elsewhere brood_ref_send() carries it over a socket).
+ * Of the processes that have one region open eight at a time serve it: the refs of a ninth hold as
+ * long as one of those lives, and it serves itself when it makes one after that.
  *
  * Deaths: any process may be killed at any instruction of any call here. A block that was being
  * made is free again; one that was finished stays until it is released, and is lost only if its
@@ -70,7 +72,8 @@ typedef struct brood_region_options {
                                   addresses, or what a limit leaves */
     unsigned participants_max; /* threads that use locks or queues in it at once, at most 4094;
                                     default: 1022 */
-    bool readonly_elsewhere;   /* who opens it by ref can only read; children by fork can write */
+    bool readonly_elsewhere;   /* who opens it by ref can only read; children by fork can write; no
+                                    block gives its pages back to the system */
     uint64_t reserved[4];      /* must be zero */
 } brood_region_options;
 
@@ -85,13 +88,14 @@ BROOD_API BROOD_MUST_CHECK int brood_region_new(brood_region **out_region,
  * Blocks for as long as a connection to the process that serves it takes, 2 s at most.
  *
  * Returns 0 and sets *OUT_REGION, a handle of its own; or
- *   -ENOENT      nobody serves it: its process ended, or freed it, or is in another network
+ *   BROOD_EREF   nobody serves it: its process ended, or freed it, or is in another network
  *                namespace
  *   -EINVAL      it names nothing
  *   -EPERM       it is served, but to another user
  *   -ETIMEDOUT   the process that serves it does not answer
  *   BROOD_EABI   it was made by another build of brood, or on another C library
- *   -ENOMEM, -EMFILE, -ENFILE
+ *   -ENOMEM, -EMFILE, -ENFILE, -ETOOMANYREFS (too many descriptors of the user who serves it are
+ *                under way)
  */
 BROOD_API BROOD_MUST_CHECK int brood_region_open(brood_region **out_region, brood_ref ref);
 /* LEN bytes, zeroed, aligned to 64. NULL: the region is full, the system has no memory, LEN is 0,
@@ -110,13 +114,14 @@ BROOD_API uint64_t brood_region_used(const brood_region *region);
  * allowed. */
 BROOD_API void brood_region_free(brood_region *region);
 
-/* Sends REF and what it takes to open it over a connected unix socket. Returns 0, -EINVAL, -ENOENT
- * (REF is not open here), -EPIPE, -ETIMEDOUT or the socket's error. */
+/* Sends the REF of a region or a queue, and what it takes to open it, over a connected unix socket.
+ * Returns 0, -EINVAL (also: it is a pipe's), BROOD_EREF (it is not open here), -EPIPE, -ETIMEDOUT
+ * or the socket's error. */
 BROOD_API BROOD_MUST_CHECK int brood_ref_send(int socket, brood_ref ref, int64_t timeout_ms);
-/* Receives what brood_ref_send() sent: from then on REF can be opened here, once at least, whether
- * or not anybody serves it; until it is opened, this process keeps the region. Returns 1, 0 at the
- * end of the stream, -EPROTO (something else came), BROOD_EABI, -ENOMEM, -ETIMEDOUT, or the
- * socket's error. */
+/* Receives what brood_ref_send() sent: from then on REF can be opened here, once at least for each
+ * time that it came, whether or not anybody serves it; until it is opened so often, this process
+ * keeps the region. Returns 1, 0 at the end of the stream, -EPROTO (something else came),
+ * BROOD_EABI, -ENOMEM, -ETIMEDOUT, or the socket's error. */
 BROOD_API BROOD_MUST_CHECK int brood_ref_receive(int socket, brood_ref *out_ref,
                                                  int64_t timeout_ms);
 

@@ -160,7 +160,8 @@ typedef struct brood_barrier {
     uint64_t word[4];
 } brood_barrier;
 
-/* PARTIES from 1 to 65535. 0 or -EINVAL. Before anybody uses it. */
+/* PARTIES from 1 to 65535. 0 or -EINVAL. Before anybody uses it. Deaths at an earlier barrier in
+ * that place are forgotten. */
 BROOD_API BROOD_MUST_CHECK int brood_barrier_init(brood_barrier *barrier, unsigned parties);
 /*
  * brood_barrier_wait() - wait until PARTIES are here.
@@ -186,7 +187,9 @@ typedef struct brood_once {
 /*
  * brood_once_run() - run FN(ARG) once among all who come here; the others wait until it is done.
  *
- * If the one that runs it dies inside, the next runs it again. FN must not come here itself.
+ * If the one that runs it dies inside, the next runs it again. FN must not come here itself. If it
+ * forks, and the child returns from it too, the child gets FN's result here (0 if it is more), and
+ * for everybody else FN runs on in the parent. In private memory the child's copy has run.
  *
  * Returns 0: it has run; BROOD_OWNER_DIED: it has run, here, after an attempt that died; or
  * -ETIMEDOUT (others only), -EDEADLK; or a negative result of FN, and the next may try.

@@ -12,14 +12,15 @@
  * Before it arrives, a participant notes barrier and epoch in its slot of the roster, where the
  * note stays when it dies. Whoever arrives or waits and finds such a note of a dead one breaks the
  * barrier, so no dead arrival is ever counted, and nobody waits for one that will not come back. A
- * reset begins a new epoch, so earlier deaths do not count. Time over breaks it too.
+ * reset begins a new epoch, so earlier deaths do not count. Time over breaks it too. An init takes
+ * away all notes of its place, as those of an earlier barrier there would be taken for its own.
  *
  * Sleepers wait on .turns, which is incremented after each change that lets them go; it is read
  * before the word is looked at.
  *
  * Deaths: anywhere between noting and the end: the note breaks it, or the generation had gone on
  * before. Killed between the CAS and the wake-up: the death wakes all sleepers (roster.h), and
- * they look at the word.
+ * they look at the word. In an init: it has not happened, and is to be done again.
  *
  * Orders: each arrival's CAS releases, and whoever sees the next generation acquires: through the
  * chain of CASes on one word all that was written before any arrival is seen by all who go
@@ -46,6 +47,7 @@ _Static_assert(sizeof(struct barrier_words) == sizeof(brood_barrier), "it has ot
 #define GENERATION_ONE ((uint64_t)1 << 17)
 #define EPOCH_ONE ((uint64_t)1 << 48)
 #define EPOCH_SHIFT 48
+#define EPOCH_BITS 16
 #define GENERATION_MASK (EPOCH_ONE - GENERATION_ONE)
 enum { PARTIES_MAX = 65535 };
 
@@ -64,12 +66,31 @@ struct barrier_wait {
     uint64_t arrived; /* the word just before this one arrived */
 };
 
+/* The same for all who have the barrier. Private memory has no beginning to count from. */
+static uint64_t place_of(const brood_barrier *barrier, const struct member *member)
+{
+    return (uintptr_t)barrier - (member->is_private ? 0 : member->base);
+}
+
+/* The note of a barrier in the epoch of WORD; never 0. */
+static uint64_t note_of(uint64_t place, uint64_t word)
+{
+    return (place + 1) << EPOCH_BITS | word >> EPOCH_SHIFT;
+}
+
 int brood_barrier_init(brood_barrier *barrier, unsigned parties)
 {
     struct barrier_words *words = (void *)barrier;
+    const struct member *member;
+    int r;
 
     if (barrier == NULL || parties == 0 || parties > PARTIES_MAX)
         return -EINVAL;
+    r = brood__member(barrier, &member);
+    if (r < 0)
+        return r;
+    brood__roster_forget_notes(member->roster, note_of(place_of(barrier, member), 0),
+                               note_of(place_of(barrier, member), UINT64_MAX));
     memset(barrier, 0, sizeof *barrier);
     words->parties = parties;
     return 0;
@@ -106,15 +127,9 @@ static bool break_it(struct barrier_words *words, uint64_t word)
 
 /* ---- who has died ---- */
 
-/* The note of this barrier in the epoch of WORD; never 0. */
-static uint64_t note_of(const struct barrier_wait *wait, uint64_t word)
-{
-    return (wait->place + 1) << 16 | word >> EPOCH_SHIFT;
-}
-
 static bool somebody_died(const struct barrier_wait *wait, uint64_t word)
 {
-    return brood__roster_dead_note(wait->roster, note_of(wait, word));
+    return brood__roster_dead_note(wait->roster, note_of(wait->place, word));
 }
 
 /* ---- waiting ---- */
@@ -166,7 +181,7 @@ static int arrive(struct barrier_wait *wait, roster_tag me, uint32_t parties)
         if ((word & BROKEN) != 0)
             return BROOD_EBROKEN;
 #if BROOD_MUTANT != MUTANT_NOTES_LATE
-        brood__roster_note(wait->roster, me, note_of(wait, word));
+        brood__roster_note(wait->roster, me, note_of(wait->place, word));
 #endif
 #if BROOD_MUTANT != MUTANT_COUNTS_THE_DEAD
         if (somebody_died(wait, word)) {
@@ -178,7 +193,7 @@ static int arrive(struct barrier_wait *wait, roster_tag me, uint32_t parties)
     } while (
         !atomic_compare_exchange_strong(&wait->words->word, &word, after_arrival(word, parties)));
 #if BROOD_MUTANT == MUTANT_NOTES_LATE
-    brood__roster_note(wait->roster, me, note_of(wait, word));
+    brood__roster_note(wait->roster, me, note_of(wait->place, word));
 #endif
     if ((wait->arrived & ARRIVED_MASK) + 1 < parties)
         return WAIT_ON;
@@ -227,7 +242,7 @@ int brood_barrier_wait(brood_barrier *barrier, int64_t timeout_ms)
     if (r < 0)
         return r;
     wait.roster = member->roster;
-    wait.place = (uintptr_t)barrier - member->base;
+    wait.place = place_of(barrier, member);
     r = arrive(&wait, member->tag, (uint32_t)parties);
     if (r == WAIT_ON)
         r = wait_for_others(&wait, member, timeout_ms);

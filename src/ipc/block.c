@@ -145,6 +145,13 @@ static uint32_t count_of(const struct region *region, uint32_t index)
     return count == 0 ? 1 : count < room ? count : room;
 }
 
+/* Whether .count is that of the block with this first WORD. While one is MAKING it may still be
+ * that of the block before, which was longer perhaps; and each further chunk says whose it is. */
+static bool has_count(uint64_t word)
+{
+    return state_of(word) == KEPT || state_of(word) == LINKED;
+}
+
 /* The queue of a LINKED block; 0: WORD is no longer that of the chunk. The queue was stored before
  * WORD, and after any earlier word: if that is still there, both belong together. */
 static uint64_t queue_of(const struct region *region, uint32_t index, uint64_t word)
@@ -197,7 +204,7 @@ static bool can_take(const struct region *region, uint32_t index, uint64_t word,
     }
     if (!block_lives(region, first, first_word))
         return true;
-    end = first + count_of(region, first);
+    end = has_count(first_word) ? first + count_of(region, first) : 0;
     *out_next = end > index ? end : index + 1;
     return false;
 }
@@ -547,13 +554,20 @@ bool brood__block_unlink(struct region *region, uint64_t offset, uint64_t queue,
            queue_of(region, index, word) == queue && free_from(region, index, word);
 }
 
-/* The pages go while the block is ours, so that nobody finds it READY without them. */
+/* The pages go while the block is ours, so that nobody finds it READY without them. -EPERM: the
+ * object is sealed against it (readonly_elsewhere), and all of them are there still; after any
+ * other error some may be gone. */
 static void punch(struct region *region, uint32_t first, uint32_t count)
 {
+    int r;
+
     set_pages(region, first, count, UNKNOWN);
-    if (brood__memory_punch(region->fd, offset_of(region, first),
-                            (uint64_t)count << region->chunk_shift) == 0)
+    r = brood__memory_punch(region->fd, offset_of(region, first),
+                            (uint64_t)count << region->chunk_shift);
+    if (r == 0)
         set_pages(region, first, count, NONE);
+    else if (r == -EPERM)
+        set_pages(region, first, count, READY);
 }
 
 bool brood__block_release(struct region *region, roster_tag me, uint64_t offset)
@@ -604,13 +618,11 @@ uint64_t brood__block_used(const struct region *region)
     uint64_t used = 0;
 
     for (uint32_t i = 0; i < ready;) {
-        uint32_t count = 1;
+        uint32_t next = i + 1;
 
-        if (block_lives(region, i, load_word(region, i))) {
-            count = count_of(region, i);
-            used += count;
-        }
-        i += count;
+        if (!can_take(region, i, load_word(region, i), &next))
+            used += next - i;
+        i = next;
     }
     return used << region->chunk_shift;
 }

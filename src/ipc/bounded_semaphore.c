@@ -10,6 +10,12 @@
  * Sleepers wait on .releases, which every release increments after it has freed its unit and before
  * it wakes one; it is read before the units are looked at.
  *
+ * A search is not one moment: a unit may come free behind it while another, ahead of it, is taken.
+ * A sleeper does not care, as .releases changes then. But who is about to say that there was none
+ * searches twice. If both find the same owners, alive, and .releases is what it was before, then
+ * none of them has given a unit back in between: who does increments .releases before it can take
+ * that unit again. So at the moment between the two searches no unit was free.
+ *
  * Deaths: with a unit: its word names the dead, so it is free again, and the death wakes all
  * sleepers (roster.h). In a release before the store: the same. After it, before the wake-up, or
  * woken and killed before the take: the death wakes all as well. Nothing is ever lost, and there is
@@ -42,12 +48,21 @@ _Static_assert(sizeof(struct bounded_words) == sizeof(brood_bounded_semaphore),
 #define BROOD_MUTANT 0
 #endif
 
+/* What a search has found in each unit, and whether it was something else than the one before. */
+struct findings {
+    uint32_t owner[BROOD_UNITS_MAX];
+    bool changed;
+};
+
 struct bounded_take {
     struct bounded_words *words;
     const struct roster *roster;
     roster_tag me;
     unsigned units;
 };
+
+/* After so many in vain, between all of which others have come and gone, we give up unproved. */
+enum { DOUBLE_SEARCHES_MAX = 100 };
 
 int brood_bounded_semaphore_init(brood_bounded_semaphore *semaphore, unsigned units)
 {
@@ -84,19 +99,56 @@ static bool is_free(const struct roster *roster, uint32_t owner)
 #endif
 }
 
-/* 0, BROOD_OWNER_DIED or WAIT_ON. A CAS that fails has been overtaken, and the unit is taken. */
-static int try_take(void *object)
+static void note_owner(struct findings *findings, unsigned index, uint32_t owner)
 {
-    const struct bounded_take *take = object;
+    if (findings == NULL)
+        return;
+    if (findings->owner[index] != owner)
+        findings->changed = true;
+    findings->owner[index] = owner;
+}
 
+/* 0, BROOD_OWNER_DIED or WAIT_ON. A CAS that fails has been overtaken, and the unit is taken.
+ * FINDINGS may be NULL. */
+static int search(const struct bounded_take *take, struct findings *findings)
+{
     for (unsigned i = 0; i < take->units; i++) {
-        _Atomic uint32_t *unit = &take->words->owner[(take->me + i) % take->units];
+        unsigned index = (take->me + i) % take->units;
+        _Atomic uint32_t *unit = &take->words->owner[index];
         uint32_t owner = atomic_load(unit);
 
         if (is_free(take->roster, owner) && atomic_compare_exchange_strong(unit, &owner, take->me))
             return owner == 0 ? 0 : BROOD_OWNER_DIED;
+        note_owner(findings, index, owner);
     }
     return WAIT_ON;
+}
+
+static int try_take(void *object)
+{
+    return search(object, NULL);
+}
+
+/* 0, BROOD_OWNER_DIED, or -ETIMEDOUT: there was a moment at which no unit was free, or none could
+ * be had in DOUBLE_SEARCHES_MAX. All loads are sequentially consistent, as are the stores and
+ * increments of releases that they are compared with. */
+static int take_or_give_up(const struct bounded_take *take)
+{
+    struct findings findings = {0};
+
+    for (unsigned i = 0; i < DOUBLE_SEARCHES_MAX; i++) {
+        uint32_t releases = atomic_load(&take->words->releases);
+        int r = search(take, &findings);
+
+        findings.changed = false;
+        if (r == WAIT_ON)
+            r = search(take, &findings);
+        if (r != WAIT_ON)
+            return r;
+        if (!findings.changed && atomic_load(&take->words->releases) == releases)
+            break;
+    }
+    return -ETIMEDOUT;
 }
 
 int brood_bounded_semaphore_acquire(brood_bounded_semaphore *semaphore, int64_t timeout_ms)
@@ -122,7 +174,8 @@ int brood_bounded_semaphore_acquire(brood_bounded_semaphore *semaphore, int64_t 
     waiting.sleepers = &take.words->sleepers;
     waiting.look = try_take;
     waiting.object = &take;
-    return brood__wait_for(&waiting, timeout_ms);
+    r = brood__wait_for(&waiting, timeout_ms);
+    return r == -ETIMEDOUT ? take_or_give_up(&take) : r;
 }
 
 /* One of ME's units becomes free. False: it has none. */

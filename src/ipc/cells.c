@@ -57,7 +57,6 @@ enum {
     ROOM_ANY = 240,    /* in place, in a queue of messages of any size */
     ROOM_MAX = 4080,   /* in place, at most */
     ROOM_PACKED = 496, /* for several items */
-    PACK_AIM = 8,
     RESTARTS_MAX = 256 /* then whoever looks is told that there is nothing, and looks again */
 };
 #define TAG_MASK (((uint64_t)1 << TAG_BITS) - 1)
@@ -67,6 +66,13 @@ static uint64_t make_word(uint64_t ticket, enum cell_state state, unsigned first
 {
     return (ticket & TICKET_MASK) << TICKET_SHIFT | (uint64_t)state << STATE_SHIFT |
            (uint64_t)first << FIRST_SHIFT | tag;
+}
+
+/* EMPTY or FULL. Where no owner stands stands the upper half of the ticket: so a word never comes
+ * back, and a CAS by who was stopped for ever so long fails. */
+static uint64_t ownerless(uint64_t ticket, enum cell_state state, unsigned first)
+{
+    return make_word(ticket, state, first, (roster_tag)(ticket >> TICKET_BITS & TAG_MASK));
 }
 
 static enum cell_state state_of(uint64_t word)
@@ -84,19 +90,26 @@ static unsigned first_of(uint64_t word)
     return (unsigned)(word >> FIRST_SHIFT) & FIRST_MASK;
 }
 
-/* How far the word's ticket is ahead of TICKET. */
-static int32_t ahead(uint64_t word, uint64_t ticket)
+/* DIFFERENCE of two tickets of which the lowest BITS are known, with its sign. */
+static int64_t with_sign(uint64_t difference, unsigned bits)
 {
-    uint32_t difference = ((uint32_t)(word >> TICKET_SHIFT) - (uint32_t)ticket)
-                          << (32 - TICKET_BITS);
+    return (int64_t)(difference << (64 - bits)) >> (64 - bits);
+}
 
-    return (int32_t)difference >> (32 - TICKET_BITS);
+/* How far the word's ticket is ahead of TICKET: by its lower half, if an owner stands in it. */
+static int64_t ahead(uint64_t word, uint64_t ticket)
+{
+    uint64_t low = word >> TICKET_SHIFT;
+
+    if (state_of(word) == WRITING || state_of(word) == READING)
+        return with_sign(low - ticket, TICKET_BITS);
+    return with_sign(((word & TAG_MASK) << TICKET_BITS | low) - ticket, 2 * TICKET_BITS);
 }
 
 /* Whether TICKET, with WORD in its cell, is claimed or over. */
 static bool claimed(uint64_t word, uint64_t ticket)
 {
-    int32_t distance = ahead(word, ticket);
+    int64_t distance = ahead(word, ticket);
 
     return distance > 0 || (distance == 0 && state_of(word) != EMPTY);
 }
@@ -106,6 +119,29 @@ static struct cell *cell_of(const struct cells_view *view, uint64_t ticket)
     uint64_t index = view->mask != 0 ? ticket & view->mask : ticket % view->shape.count;
 
     return (struct cell *)(void *)(view->first + index * view->shape.stride);
+}
+
+/* TICKET is over, as WORD in its cell tells: the next one to look at. Nobody is more than a lap
+ * ahead of a ticket that is not over, and the cell is at most one more: so most of a long lag is
+ * skipped. */
+static uint64_t next_after(const struct cells_view *view, uint64_t word, uint64_t ticket)
+{
+    int64_t skip = ahead(word, ticket) - 2 * (int64_t)view->shape.count + 1;
+
+    return ticket + (skip > 1 ? (uint64_t)skip : 1);
+}
+
+/* The first ticket that is not over. */
+static uint64_t first_live(const struct cells_view *view)
+{
+    uint64_t t = atomic_load_explicit(&view->shared->head, memory_order_relaxed);
+    uint64_t word = atomic_load(&cell_of(view, t)->word);
+
+    while (ahead(word, t) > 0) {
+        t = next_after(view, word, t);
+        word = atomic_load(&cell_of(view, t)->word);
+    }
+    return t;
 }
 
 static uint32_t load_items(const struct cell *cell)
@@ -125,13 +161,17 @@ static _Atomic uint64_t *data_words(struct cell *cell)
     return (_Atomic uint64_t *)(void *)cell->data;
 }
 
-void brood__cell_store(struct cell *cell, const char *from, size_t len)
+void brood__cell_store(struct cell *cell, const char *from, size_t item_size, unsigned count)
 {
     _Atomic uint64_t *to = data_words(cell);
+    size_t len = item_size * count;
     uint64_t word = 0;
 
     /* After the claim, for who is still reading what was here: see copy_items(). */
     atomic_thread_fence(memory_order_release);
+    atomic_store_explicit(&cell->len, (uint32_t)item_size, memory_order_relaxed);
+    atomic_store_explicit(&cell->items, count, memory_order_relaxed);
+
     for (; len >= sizeof word; len -= sizeof word, from += sizeof word) {
         memcpy(&word, from, sizeof word);
         atomic_store_explicit(to++, word, memory_order_relaxed);
@@ -157,27 +197,19 @@ static void cell_load(char *to, struct cell *cell, size_t offset, size_t len)
 
 /* ---- shape ---- */
 
-struct cells_shape brood__cells_shape(uint32_t count, size_t item_size)
+struct cells_shape brood__cells_shape(uint32_t count, size_t item_size, bool packs)
 {
     size_t room = item_size == 0 || item_size > ROOM_MAX ? ROOM_ANY : item_size;
     struct cells_shape shape = {.count = count, .pack = 1};
 
-    /* A cache line or so of each cell is used by items put alone, all of it by those put in
-     * many. */
-    if (item_size != 0 && item_size <= ROOM_PACKED / 2)
-        room =
-            item_size * (item_size * PACK_AIM <= ROOM_PACKED ? PACK_AIM : ROOM_PACKED / item_size);
-    shape.stride = (uint32_t)((sizeof(struct cell) + room + 63) & ~(size_t)63);
+    if (packs && item_size != 0 && item_size <= ROOM_PACKED / 2)
+        shape.pack = (uint32_t)(ROOM_PACKED / item_size);
+    if (shape.pack > PACK_MAX)
+        shape.pack = PACK_MAX;
+    shape.stride = (uint32_t)((sizeof(struct cell) + room * shape.pack + 63) & ~(size_t)63);
     if (shape.stride < CELL_STRIDE_MIN)
         shape.stride = CELL_STRIDE_MIN;
     shape.room = shape.stride - (uint32_t)sizeof(struct cell);
-    if (item_size != 0 && item_size <= ROOM_PACKED / 2)
-        shape.pack = (uint32_t)((shape.room < ROOM_PACKED ? shape.room : ROOM_PACKED) / item_size);
-    if (shape.pack > PACK_MAX)
-        shape.pack = PACK_MAX;
-    /* A small capacity is meant as it is said. */
-    if (shape.count < 2 * PACK_MAX)
-        shape.pack = 1;
     return shape;
 }
 
@@ -200,7 +232,7 @@ void brood__cells_view(struct cells_view *view, struct cells *shared, char *firs
 void brood__cells_init(const struct cells_view *view, uint64_t start)
 {
     for (uint64_t t = start; t < start + view->shape.count; t++)
-        atomic_store_explicit(&cell_of(view, t)->word, make_word(t, EMPTY, 0, 0),
+        atomic_store_explicit(&cell_of(view, t)->word, ownerless(t, EMPTY, 0),
                               memory_order_relaxed);
     atomic_store_explicit(&view->shared->head, start, memory_order_relaxed);
     atomic_store_explicit(&view->shared->tail, start, memory_order_relaxed);
@@ -210,7 +242,11 @@ void brood__cells_init(const struct cells_view *view, uint64_t start)
 
 uint32_t brood__bell_arm(struct bell *bell)
 {
-    return atomic_fetch_or(&bell->word, 1) | 1;
+    uint32_t word = atomic_fetch_or(&bell->word, 1) | 1;
+
+    /* For sleepers whose look is no sequentially consistent load, such as of a block's word. */
+    atomic_thread_fence(memory_order_seq_cst);
+    return word;
 }
 
 void brood__bell_ring_slow(struct bell *bell, unsigned count)
@@ -222,6 +258,12 @@ void brood__bell_ring_slow(struct bell *bell, unsigned count)
             brood__futex_wake(&bell->word, count);
             return;
         }
+}
+
+void brood__bell_ring_out(struct bell *bell)
+{
+    (void)brood__bell_arm(bell);
+    brood__bell_ring_slow(bell, INT32_MAX);
 }
 
 /* Whoever has armed it, and gives up looking while there may be something, does not sleep now. */
@@ -243,21 +285,29 @@ static bool owner_dead(const struct cells_view *view, uint64_t word)
     return !brood__roster_alive(view->roster, tag_of(word));
 }
 
+/* The ticket with these low bits that is in the ring, or was last. The tail tells which. */
+static uint64_t whole_ticket(const struct cells_view *view, uint32_t low)
+{
+    uint64_t tail = atomic_load_explicit(&view->shared->tail, memory_order_relaxed);
+
+    return tail + (uint64_t)with_sign(low - tail, TICKET_BITS);
+}
+
 /* A cell whose owner may be dead: true if it was, and the cell is as it should be. The ticket is
  * that of the word: who looks may be far behind. */
 static bool repaired(const struct cells_view *view, struct cell *cell, uint64_t word)
 {
-    uint64_t ticket = word >> TICKET_SHIFT;
+    uint64_t ticket = whole_ticket(view, (uint32_t)(word >> TICKET_SHIFT));
     uint64_t right;
 
     if ((state_of(word) != WRITING && state_of(word) != READING) || !owner_dead(view, word))
         return false;
     if (state_of(word) == READING)
-        right = make_word(ticket, FULL, first_of(word), 0);
+        right = ownerless(ticket, FULL, 0);
     else if (BROOD_MUTANT == MUTANT_REPAIR_SAME_LAP)
-        right = make_word(ticket, EMPTY, 0, 0);
+        right = ownerless(ticket, EMPTY, 0);
     else
-        right = make_word(ticket + view->shape.count, EMPTY, 0, 0);
+        right = ownerless(ticket + view->shape.count, EMPTY, 0);
     /* If it is another word now, somebody else has repaired it. */
     (void)atomic_compare_exchange_strong(&cell->word, &word, right);
     return true;
@@ -339,7 +389,7 @@ static bool pass_to(const struct cell_claim *claim, uint64_t word)
 
 bool brood__cells_publish(const struct cells_view *view, const struct cell_claim *claim)
 {
-    if (!pass_to(claim, make_word(claim->ticket, FULL, 0, 0)))
+    if (!pass_to(claim, ownerless(claim->ticket, FULL, 0)))
         return false;
     bell_ring(&view->shared->filled);
     return true;
@@ -363,7 +413,7 @@ static void after_recycling(const struct cells_view *view, uint64_t ticket)
 
 static bool recycle(const struct cells_view *view, const struct cell_claim *claim)
 {
-    if (!pass_to(claim, make_word(claim->ticket + view->shape.count, EMPTY, 0, 0)))
+    if (!pass_to(claim, ownerless(claim->ticket + view->shape.count, EMPTY, 0)))
         return false;
     after_recycling(view, claim->ticket);
     return true;
@@ -379,8 +429,7 @@ void brood__cells_void(const struct cells_view *view, const struct cell_claim *c
 struct cell_claim brood__cells_claimed(const struct cells_view *view, uint64_t ticket,
                                        uint64_t word)
 {
-    return (struct cell_claim){
-        .cell = cell_of(view, ticket), .ticket = ticket, .word = word, .first = first_of(word)};
+    return (struct cell_claim){.cell = cell_of(view, ticket), .ticket = ticket, .word = word};
 }
 
 /* ---- get ---- */
@@ -431,7 +480,7 @@ static enum step pass_reading(struct walk *walk)
 static enum step look_at(const struct cells_view *view, struct walk *walk, struct cell *cell,
                          uint64_t word)
 {
-    int32_t distance = ahead(word, walk->ticket);
+    int64_t distance = ahead(word, walk->ticket);
 
     if (distance > 0)
         return STEP_ON;
@@ -444,12 +493,13 @@ static enum step look_at(const struct cells_view *view, struct walk *walk, struc
     return state_of(word) == WRITING ? pass_writing(walk, cell, word) : pass_reading(walk);
 }
 
-static void follow(const struct cells_view *view, const struct walk *walk)
+/* The ticket of the walk was over: on to NEXT, and the head with it. */
+static void follow(const struct cells_view *view, const struct walk *walk, uint64_t next)
 {
     uint64_t head = walk->ticket;
 
     if (walk->leading)
-        (void)atomic_compare_exchange_strong_explicit(&view->shared->head, &head, head + 1,
+        (void)atomic_compare_exchange_strong_explicit(&view->shared->head, &head, next,
                                                       memory_order_relaxed, memory_order_relaxed);
 }
 
@@ -467,12 +517,11 @@ struct wish {
 static bool claim_message(struct cell *cell, uint64_t word, uint64_t ticket,
                           const struct wish *wish)
 {
-    uint64_t mine = make_word(ticket, READING, first_of(word), wish->me);
+    uint64_t mine = make_word(ticket, READING, 0, wish->me);
 
     if (!atomic_compare_exchange_strong(&cell->word, &word, mine))
         return false;
-    *wish->claim =
-        (struct cell_claim){.cell = cell, .ticket = ticket, .word = mine, .first = first_of(mine)};
+    *wish->claim = (struct cell_claim){.cell = cell, .ticket = ticket, .word = mine};
     return true;
 }
 
@@ -487,10 +536,11 @@ static bool copy_items(const struct cells_view *view, struct cell *cell, uint64_
     unsigned items = load_items(cell);
     unsigned first = first_of(word);
     unsigned count = wish->count;
-    uint64_t next = make_word(ticket + view->shape.count, EMPTY, 0, 0);
+    uint64_t next = ownerless(ticket + view->shape.count, EMPTY, 0);
 
     if (items <= first || items > view->shape.pack) {
         wish->got = BROOD_EABI;
+        atomic_thread_fence(memory_order_acquire); /* as below */
         return atomic_load(&cell->word) == word;
     }
     if (count > items - first)
@@ -498,7 +548,7 @@ static bool copy_items(const struct cells_view *view, struct cell *cell, uint64_
     cell_load(wish->to, cell, first * wish->item_size, count * wish->item_size);
     atomic_thread_fence(memory_order_acquire);
     if (first + count < items)
-        next = make_word(ticket, FULL, first + count, 0);
+        next = ownerless(ticket, FULL, first + count);
     if (!atomic_compare_exchange_strong(&cell->word, &word, next))
         return false;
     if (state_of(next) == EMPTY)
@@ -532,13 +582,17 @@ static enum step walk_once(const struct cells_view *view, struct walk *walk, str
                                  : copy_items(view, cell, word, walk->ticket, wish))
                 return STEP_TAKE;
         } else if (step == STEP_ON) {
-            if (ahead(word, walk->ticket) > 0 || BROOD_MUTANT == MUTANT_HEAD_OVER_READING)
-                follow(view, walk);
+            bool over = ahead(word, walk->ticket) > 0;
+            uint64_t next =
+                over && walk->leading ? next_after(view, word, walk->ticket) : walk->ticket + 1;
+
+            if (over || BROOD_MUTANT == MUTANT_HEAD_OVER_READING)
+                follow(view, walk, next);
             /* The head may lag by more than a lap: messages that were given up move only the
              * tail. */
-            if (!walk->leading || ahead(word, walk->ticket) <= 0)
+            if (!walk->leading || !over)
                 room--;
-            walk->ticket++;
+            walk->ticket = next;
         } else if (step != STEP_AGAIN) {
             return step;
         }
@@ -584,18 +638,14 @@ int brood__cells_copy(const struct cells_view *view, char *to, size_t item_size,
     return fulfil(view, &wish, out_pending);
 }
 
-bool brood__cells_finish(const struct cells_view *view, const struct cell_claim *claim,
-                         unsigned count)
+bool brood__cells_finish(const struct cells_view *view, const struct cell_claim *claim, bool gone)
 {
-    unsigned items = view->shape.pack == 1 ? 1 : load_items(claim->cell);
-
-    if (claim->first + count < items && items <= view->shape.pack) {
-        if (!pass_to(claim, make_word(claim->ticket, FULL, claim->first + count, 0)))
-            return false;
-        bell_ring(&view->shared->filled);
-        return true;
-    }
-    return recycle(view, claim);
+    if (gone)
+        return recycle(view, claim);
+    if (!pass_to(claim, ownerless(claim->ticket, FULL, 0)))
+        return false;
+    bell_ring(&view->shared->filled);
+    return true;
 }
 
 /* ---- questions ---- */
@@ -603,10 +653,23 @@ bool brood__cells_finish(const struct cells_view *view, const struct cell_claim 
 uint64_t brood__cells_end(const struct cells_view *view)
 {
     uint64_t t = atomic_load_explicit(&view->shared->tail, memory_order_relaxed);
+    uint64_t word = atomic_load(&cell_of(view, t)->word);
 
-    while (claimed(atomic_load(&cell_of(view, t)->word), t))
-        t++;
+    while (claimed(word, t)) {
+        /* Whatever is a lap before what is in a cell was claimed. */
+        int64_t skip = ahead(word, t) - view->shape.count + 1;
+
+        t += skip > 1 ? (uint64_t)skip : 1;
+        word = atomic_load(&cell_of(view, t)->word);
+    }
     return t;
+}
+
+bool brood__cells_has(const struct cells_view *view, uint64_t ticket)
+{
+    uint64_t tail = atomic_load_explicit(&view->shared->tail, memory_order_relaxed);
+
+    return tail + 2 * (uint64_t)view->shape.count - ticket <= 4 * (uint64_t)view->shape.count;
 }
 
 bool brood__cells_roomy(const struct cells_view *view)
@@ -617,19 +680,14 @@ bool brood__cells_roomy(const struct cells_view *view)
     return ahead(word, end) == 0 && state_of(word) == EMPTY;
 }
 
-/* The first ticket that is not over. */
-static uint64_t first_live(const struct cells_view *view)
-{
-    uint64_t t = atomic_load_explicit(&view->shared->head, memory_order_relaxed);
-
-    while (ahead(atomic_load(&cell_of(view, t)->word), t) > 0)
-        t++;
-    return t;
-}
-
 bool brood__cells_passed_all(const struct cells_view *view, uint64_t ticket)
 {
-    for (uint64_t t = first_live(view); t < ticket; t++) {
+    uint64_t t = first_live(view);
+
+    /* What is before that is over, whatever a damaged tail says. */
+    if (ticket - t > view->shape.count)
+        t = ticket - view->shape.count;
+    for (; t < ticket; t++) {
         struct cell *cell = cell_of(view, t);
         uint64_t word = atomic_load(&cell->word);
 
@@ -642,10 +700,7 @@ bool brood__cells_passed_all(const struct cells_view *view, uint64_t ticket)
 
 bool brood__cells_passed(const struct cells_view *view, uint32_t low_ticket)
 {
-    uint64_t tail = atomic_load_explicit(&view->shared->tail, memory_order_relaxed);
-    /* What is not over is within a ring's length of the tail. */
-    uint32_t behind = ((uint32_t)tail - low_ticket) << (32 - TICKET_BITS);
-    uint64_t ticket = tail - (uint64_t)(int64_t)((int32_t)behind >> (32 - TICKET_BITS));
+    uint64_t ticket = whole_ticket(view, low_ticket);
     struct cell *cell = cell_of(view, ticket);
     uint64_t word = atomic_load(&cell->word);
 
@@ -667,7 +722,8 @@ uint64_t brood__cells_size(const struct cells_view *view)
 
         if (!claimed(word, t))
             break;
-        if (ahead(word, t) == 0 && state_of(word) == FULL && items > first_of(word))
+        if (ahead(word, t) == 0 && state_of(word) == FULL && items > first_of(word) &&
+            items <= view->shape.pack)
             size += items - first_of(word);
     }
     return size;
@@ -692,10 +748,15 @@ bool brood__cells_ready(const struct cells_view *view)
     return false;
 }
 
+bool brood__cells_ended(const struct cells_view *view)
+{
+    return cells_closed(view) && brood__cells_passed_all(view, brood__cells_end(view));
+}
+
 void brood__cells_close(const struct cells_view *view)
 {
     atomic_store(&view->shared->closed, 1);
-    brood__bell_ring_slow(&view->shared->filled, INT32_MAX);
-    brood__bell_ring_slow(&view->shared->room, INT32_MAX);
-    brood__bell_ring_slow(&view->shared->done, INT32_MAX);
+    brood__bell_ring_out(&view->shared->filled);
+    brood__bell_ring_out(&view->shared->room);
+    brood__bell_ring_out(&view->shared->done);
 }

@@ -11,9 +11,9 @@
  * Tickets count the messages; ticket t has cell t mod N. The word of a cell is the truth, and names
  * the owner while somebody works on it. Where the head and the tail are is only a hint.
  *
- * A cell may hold several items of a fixed size. They are got by copying, and then one CAS from
- * FULL to FULL with a later item as its first, or to EMPTY(t+N): nobody is in between. Who takes
- * one of them in place makes the cell READING, and FULL again with the next item.
+ * In a queue that packs, a cell holds several items of a fixed size. They are got by copying, and
+ * then one CAS from FULL to FULL with a later item as its first, or to EMPTY(t+N): nobody is in
+ * between.
  *
  * Works on plain memory; who sleeps where is in ipc/queue.c, but the bells are here.
  */
@@ -37,7 +37,7 @@ enum {
 #define CELL_PLACED 0x80000000U
 
 struct cell {
-    _Atomic uint64_t word;  /* {ticket:28 | state:2 | first:6 | tag:28} */
+    _Atomic uint64_t word;  /* {ticket, low:28 | state:2 | first:6 | tag:28, or ticket, high:28} */
     _Atomic uint32_t len;   /* bytes of the message, or of one item; relaxed: see .word */
     _Atomic uint32_t items; /* at least 1; CELL_PLACED: the data are the offset of a block */
     char data[];            /* .room bytes */
@@ -85,11 +85,10 @@ struct cell_claim {
     struct cell *cell;
     uint64_t ticket;
     uint64_t word; /* as it is while we have it */
-    unsigned first;
 };
 
-/* The shape for messages of any size (0), or of ITEM_SIZE that packs small ones. */
-struct cells_shape brood__cells_shape(uint32_t count, size_t item_size);
+/* The shape for messages of any size (0) or of ITEM_SIZE; PACKS: several small ones in a cell. */
+struct cells_shape brood__cells_shape(uint32_t count, size_t item_size, bool packs);
 size_t brood__cells_len(const struct cells_shape *shape); /* of the cells, without struct cells */
 void brood__cells_view(struct cells_view *view, struct cells *shared, char *first,
                        const struct cells_shape *shape, struct roster *roster);
@@ -112,16 +111,16 @@ int brood__cells_get(const struct cells_view *view, roster_tag me, struct cell_c
  * gone. How many; -EAGAIN as above; BROOD_EABI. Whoever dies in here has got nothing or all. */
 int brood__cells_copy(const struct cells_view *view, char *to, size_t item_size, unsigned count,
                       bool *out_pending);
-/* The data of a claimed cell, where .pack is more than 1. */
-void brood__cell_store(struct cell *cell, const char *from, size_t len);
-/* COUNT items of the claim are gone: the rest is FULL again, or the cell is for the next lap. With
- * COUNT 0 the message goes back. False: as for publish. */
-bool brood__cells_finish(const struct cells_view *view, const struct cell_claim *claim,
-                         unsigned count);
+/* COUNT items into a claimed cell, where .pack is more than 1. */
+void brood__cell_store(struct cell *cell, const char *from, size_t item_size, unsigned count);
+/* The message is GONE, and the cell for the next lap; or it goes back. False: as for publish. */
+bool brood__cells_finish(const struct cells_view *view, const struct cell_claim *claim, bool gone);
 /* The claim that WORD was when it was made, at TICKET. */
 struct cell_claim brood__cells_claimed(const struct cells_view *view, uint64_t ticket,
                                        uint64_t word);
 
+/* Whether TICKET may be one that somebody has claimed. */
+bool brood__cells_has(const struct cells_view *view, uint64_t ticket);
 /* The first ticket that nobody has claimed, for the moment. */
 uint64_t brood__cells_end(const struct cells_view *view);
 /* Whether nothing before TICKET is in the ring or at somebody's. */
@@ -133,6 +132,8 @@ uint32_t brood__cell_low_ticket(uint64_t ticket);
 uint64_t brood__cells_size(const struct cells_view *view);
 /* Whether a get would find something now. */
 bool brood__cells_ready(const struct cells_view *view);
+/* Whether a get would find the end: closed, and nothing is in it or may come back. */
+bool brood__cells_ended(const struct cells_view *view);
 /* Whether a put would find room. */
 bool brood__cells_roomy(const struct cells_view *view);
 void brood__cells_close(const struct cells_view *view);
@@ -144,6 +145,8 @@ static inline bool cells_closed(const struct cells_view *view)
 
 uint32_t brood__bell_arm(struct bell *bell);
 void brood__bell_ring_slow(struct bell *bell, unsigned count);
+/* Everybody, also those whom an earlier ring has left asleep without a flag. */
+void brood__bell_ring_out(struct bell *bell);
 /* The news are stored sequentially consistent before, and so is the sleeper's flag before its
  * second look: either we see the flag, or it sees the news. */
 static inline void bell_ring(struct bell *bell)

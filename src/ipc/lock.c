@@ -16,7 +16,9 @@
  * holds as long as .starving names the same thread; without that anybody takes it like a free
  * lock. So a waiter that gives up withdraws by clearing .starving, and need not know whether a
  * release has just seen it. A grant that is not taken for 100 ms, by a stopped thread, is
- * withdrawn by another waiter.
+ * withdrawn by another waiter. Who waits long and is not the one in .starving looks again as often:
+ * the one that a release woke may be stopped before it looks, and others take the lock and give it
+ * without knowing that anybody sleeps.
  *
  * What always holds: only the owner of the word, alive, changes the tag in it, or somebody who
  * takes a free word, that of a dead owner, or a grant.
@@ -47,6 +49,10 @@
 #define MUTANT_NO_GRANT 27
 
 #define STARVING_NS 1000000
+/* How long a grant may wait to be taken. Not only for the sake of those who wait for a stopped
+ * thread: it is needed for correctness. Between a waiter's look and its sleep the grant may be
+ * taken, and the same tag | GRANTED come back into the word with its wake-up over. The kernel takes
+ * the new grant for the old one, and nothing but this time ends that sleep. */
 #define GRANT_NS 100000000
 
 enum { BACKOFF_MAX = 64 };
@@ -185,6 +191,8 @@ static int64_t sleep_end(const struct taking *taking, int64_t now)
         end = now + GRANT_NS;
     else if (now < taking->starving_at)
         end = taking->starving_at;
+    else if (atomic_load(&taking->lock->starving) != taking->me)
+        end = now + GRANT_NS;
     return end < taking->deadline ? end : taking->deadline;
 }
 
@@ -224,7 +232,8 @@ static int sleep_once(struct taking *taking)
     taking->slept = true;
     r = brood__roster_sleep(taking->roster, taking->me, &taking->lock->word, taking->seen, moment,
                             end);
-    if (r == -ETIMEDOUT && (taking->seen & LOCK_GRANTED) != 0)
+    /* A sleep that our own deadline cut short says nothing about the other thread. */
+    if (r == -ETIMEDOUT && (taking->seen & LOCK_GRANTED) != 0 && end - now >= GRANT_NS)
         withdraw_grant(taking);
     return WAIT_ON;
 }

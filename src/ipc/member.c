@@ -296,6 +296,7 @@ static int join(const void *address, struct joined **out_entry)
     entry->member.base = listing->base;
     entry->member.len = listing->len;
     entry->member.roster = listing->roster;
+    entry->member.is_private = listing == &private_listing;
     entry->listing = listing;
     sweep();
     entry->next = joined;

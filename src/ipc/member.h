@@ -24,6 +24,7 @@ struct member {
     size_t len; /* 0: the private roster */
     struct roster *roster;
     roster_tag tag;
+    bool is_private; /* an address is a place of its own; else the distance from .base is one */
     uint32_t
         lists; /* of the private one: brood__member_lists when the page at .base was in no region */
 };

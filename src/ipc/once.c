@@ -2,18 +2,22 @@
 /*
  * Once: a word that is 0, names who runs the function, or says DONE.
  *
- *     0 --CAS--> tag --store--> DONE                it returned 0 or more
+ *     0 --CAS--> tag --CAS--> DONE                  it returned 0 or more
  *                 |
- *                 +-----store--> 0                  it failed: the next may try
+ *                 +------CAS--> 0                   it failed: the next may try
  *     tag of a dead one --CAS--> my tag | DIED      an attempt died: it is run again
  *
  * DIED stays in the word until the function has run, so that whoever succeeds knows what it found.
+ *
+ * Who returns from the function may be a child that was forked inside it. In shared memory the word
+ * names the thread of the parent, which runs it still, and the child leaves the word alone. A copy
+ * of private memory is the child's own, where it has the parent's tag.
  *
  * Deaths: in the function, or before the word says that it has run: the word names the dead, the
  * death wakes all sleepers (roster.h), and one of them takes over. After that, before the wake-up:
  * the death wakes them as well. The word is never repaired by anybody but the next runner.
  *
- * Orders: DONE is stored with release and loaded with acquire, so what the function wrote is seen
+ * Orders: DONE is written with release and loaded with acquire, so what the function wrote is seen
  * by all who return from here. Everything but that first load is sequentially consistent besides,
  * for wake_sleepers().
  */
@@ -46,8 +50,10 @@ struct once_take {
     struct once_words *words;
     const struct roster *roster;
     roster_tag me;
-    bool died;     /* an attempt before ours */
-    uint32_t seen; /* the word that made us wait */
+    uint64_t self;   /* the process of the attempt */
+    bool is_private; /* the memory */
+    bool died;       /* an attempt before ours */
+    uint32_t seen;   /* the word that made us wait */
 };
 
 /* IT_HAS_RUN, IT_IS_OURS, WAIT_ON or -EDEADLK. */
@@ -74,22 +80,31 @@ static int try_take(void *object)
     return IT_IS_OURS;
 }
 
-static int run(const struct once_take *take, int (*fn)(void *arg), void *arg)
+/* Nothing happens if the word is not ours any more: it was damaged, or made new. */
+static void end_attempt(const struct once_take *take, uint32_t next, unsigned wakes)
 {
     struct once_words *words = take->words;
+    uint32_t mine = take->me | (take->died ? ONCE_DIED : 0);
+
+    if (atomic_compare_exchange_strong(&words->word, &mine, next))
+        wake_sleepers(&words->word, &words->sleepers, wakes);
+}
+
+static int run(const struct once_take *take, int (*fn)(void *arg), void *arg)
+{
     int r;
 
 #if BROOD_MUTANT == MUTANT_DONE_FIRST
-    atomic_store(&words->word, ONCE_DONE);
+    atomic_store(&take->words->word, ONCE_DONE);
 #endif
     r = fn(arg);
+    if (!take->is_private && take->self != brood__self())
+        return r < 0 ? r : 0;
     if (r < 0) {
-        atomic_store(&words->word, take->died ? ONCE_DIED : 0);
-        wake_sleepers(&words->word, &words->sleepers, 1);
+        end_attempt(take, take->died ? ONCE_DIED : 0, 1);
         return r;
     }
-    atomic_store(&words->word, ONCE_DONE);
-    wake_sleepers(&words->word, &words->sleepers, UINT32_MAX);
+    end_attempt(take, ONCE_DONE, UINT32_MAX);
     return take->died ? BROOD_OWNER_DIED : 0;
 }
 
@@ -113,7 +128,7 @@ int brood_once_run(brood_once *once, int (*fn)(void *arg), void *arg, int64_t ti
 
     if (once == NULL || fn == NULL)
         return -EINVAL;
-    /* Acquire, with the store of DONE in run(). */
+    /* Acquire, with the CAS to DONE in end_attempt(). */
     if ((atomic_load_explicit(&take.words->word, memory_order_acquire) & ONCE_DONE) != 0)
         return 0;
     r = brood__member(once, &member);
@@ -121,6 +136,8 @@ int brood_once_run(brood_once *once, int (*fn)(void *arg), void *arg, int64_t ti
         return r;
     take.roster = member->roster;
     take.me = member->tag;
+    take.self = member->self;
+    take.is_private = member->is_private;
     r = wait_and_take(&take, member, timeout_ms);
     return r == IT_IS_OURS ? run(&take, fn, arg) : r;
 }

@@ -11,11 +11,10 @@
  *
  * One thing lies outside the kernel. Looking at a message before taking it would double the price
  * of each; so a message is always received, and one that does not fit where it was to go waits in
- * the handle (packet), for the next call of this process with that handle. Who polls a socket
- * would not see it: therefore the public descriptor of an end of messages is an epoll of the
- * socket and of an event that is set while a packet waits. A thread that already sleeps for a
- * message is not woken for one that waits here. A forked child has a copy of the packet, and
- * forgets it: the message is its parent's.
+ * the handle (packet), for the next call of this process with that handle. Who sleeps on a socket
+ * would not see it: therefore there is an event that is set while a packet waits. Who sleeps for a
+ * message sleeps on both; the public descriptor of an end of messages is an epoll of both. A forked
+ * child has a copy of the packet, and closes it: the message is its parent's.
  *
  * The kernel wakes a sleeping sender when three quarters of the room are free again, not earlier;
  * so the last thing before -ETIMEDOUT is to try once more.
@@ -36,6 +35,9 @@
 
 /* What is asked of the system for what is under way; it gives less to ordinary users. */
 enum { ROOM = 512 * 1024, PACKET_KEY = 1, SOCKET_KEY = 2 };
+
+/* How long a sleep without an event lasts, where there is no descriptor for one. */
+enum { DEAF_NS = 50000000 };
 
 static struct stable_list ends;
 static const brood_pipe_options no_options;
@@ -120,7 +122,7 @@ void brood_pipe_free(brood_pipe *pipe)
     if (!is_pipe(pipe))
         return;
     pipe->magic = 0;
-    if (brood__pipe_has_packet(pipe))
+    if (pipe->packet_self != 0) /* or a copy of it */
         close_packet(&pipe->packet);
     brood__fd_close(pipe->poller);
     brood__fd_close(pipe->event);
@@ -152,9 +154,22 @@ bool brood__pipe_has_packet(const struct brood_pipe *pipe)
     return pipe->packet_self != 0 && pipe->packet_self == brood__self();
 }
 
+void brood__pipe_close_copy(struct brood_pipe *pipe)
+{
+    if (pipe->packet_self == 0 || brood__pipe_has_packet(pipe))
+        return;
+    pipe->packet_self = 0;
+    close_packet(&pipe->packet);
+}
+
 static bool has_poller(const struct brood_pipe *pipe)
 {
     return pipe->poller >= 0 && pipe->poller_self == brood__self();
+}
+
+static bool has_event(const struct brood_pipe *pipe)
+{
+    return pipe->event >= 0 && pipe->event_self == brood__self();
 }
 
 void brood__pipe_keep_packet(struct brood_pipe *pipe)
@@ -162,7 +177,7 @@ void brood__pipe_keep_packet(struct brood_pipe *pipe)
     uint64_t one = 1;
 
     pipe->packet_self = brood__self();
-    if (has_poller(pipe))
+    if (has_event(pipe))
         (void)brood__fd_write(pipe->event, &one, sizeof one);
 }
 
@@ -171,7 +186,7 @@ void brood__pipe_forget_packet(struct brood_pipe *pipe)
     uint64_t count;
 
     pipe->packet_self = 0;
-    if (has_poller(pipe))
+    if (has_event(pipe))
         (void)brood__fd_read(pipe->event, &count, sizeof count);
 }
 
@@ -193,37 +208,98 @@ int brood__pipe_await(const struct brood_pipe *pipe, short events, int64_t timeo
     return (waited.revents & POLLNVAL) != 0 ? -EBADF : 0;
 }
 
-int brood__pipe_socket(struct brood_pipe *pipe, bool *out_ready)
+/* Locked. The event, made if need be; what the parent of this process made stays the parent's. */
+static int find_event(struct brood_pipe *pipe)
 {
-    if (!is_pipe(pipe))
-        return BROOD_EHANDLE;
-    if (!pipe->receives)
-        return -EINVAL;
+    int event;
+
+    if (has_event(pipe))
+        return pipe->event;
+    event = brood__fd_event();
+    if (event < 0)
+        return event;
+    brood__fd_close(pipe->event);
+    pipe->event = event;
+    pipe->event_self = brood__self();
+    if (brood__pipe_has_packet(pipe))
+        brood__pipe_keep_packet(pipe);
+    return event;
+}
+
+/* 1: there may be a message; 0: the deadline is over. Both descriptors are looked at, so a message
+ * that another thread receives and keeps meanwhile is seen, too. */
+static int sleep_for_message(struct brood_pipe *pipe, int64_t deadline)
+{
+    struct pollfd waited[] = {{.fd = pipe->fd, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
+    int64_t until = deadline;
+    int r;
+
+    if (!pipe->stream) {
+        brood__pipe_lock(pipe);
+        waited[1].fd = find_event(pipe);
+        brood__pipe_unlock(pipe);
+    }
+    if (waited[1].fd < 0 && !pipe->stream) {
+        until = now_ns() + DEAF_NS;
+        until = until < deadline ? until : deadline;
+    }
+    r = brood__fd_wait(waited, 2, until);
+    if (r > 0 && (waited[0].revents & POLLNVAL) != 0)
+        return -EBADF;
+    return r == 0 && until < deadline ? 1 : r;
+}
+
+int brood__pipe_await_message(struct brood_pipe *pipe, int64_t timeout_ms, int64_t *deadline)
+{
+    int r;
+
+    if (timeout_ms == 0)
+        return -ETIMEDOUT;
+    if (*deadline == 0)
+        *deadline = deadline_in(timeout_ms);
+    r = sleep_for_message(pipe, *deadline);
+    if (r <= 0)
+        return r < 0 ? r : -ETIMEDOUT;
+    return 0;
+}
+
+/* 1: a message is there, or the end; 0; -EBADF. */
+static int look(struct brood_pipe *pipe)
+{
+    struct pollfd waited = {.fd = pipe->fd, .events = POLLIN};
+    bool kept;
+    int r;
+
     brood__pipe_lock(pipe);
-    *out_ready = brood__pipe_has_packet(pipe);
+    kept = brood__pipe_has_packet(pipe);
     brood__pipe_unlock(pipe);
-    return pipe->fd;
+    if (kept)
+        return 1;
+    r = brood__fd_wait(&waited, 1, 0);
+    return r > 0 && (waited.revents & POLLNVAL) != 0 ? -EBADF : r;
 }
 
 int brood_pipe_poll(brood_pipe *pipe, int64_t timeout_ms)
 {
-    struct pollfd waited = {.events = POLLIN};
-    bool ready;
+    int64_t deadline = 0;
     int r;
 
-    waited.fd = brood__pipe_socket(pipe, &ready);
-    if (waited.fd < 0)
-        return waited.fd;
-    if (ready)
-        return 1;
-    r = brood__fd_wait(&waited, 1, deadline_in(timeout_ms));
-    return r > 0 && (waited.revents & POLLNVAL) != 0 ? -EBADF : r;
+    if (!is_pipe(pipe))
+        return BROOD_EHANDLE;
+    if (!pipe->receives)
+        return -EINVAL;
+    while ((r = look(pipe)) == 0) {
+        r = brood__pipe_await_message(pipe, timeout_ms, &deadline);
+        if (r < 0)
+            return r == -ETIMEDOUT ? 0 : r;
+    }
+    return r;
 }
 
-/* Locked. Both or none; what the parent of this process made stays the parent's. */
+/* Locked. */
 static int make_poller(struct brood_pipe *pipe)
 {
-    int event = brood__fd_event();
+    int event = find_event(pipe);
     int poller = event < 0 ? event : brood__poller_new();
     int r = poller < 0 ? poller : brood__poller_add(poller, pipe->fd, SOCKET_KEY);
 
@@ -231,16 +307,11 @@ static int make_poller(struct brood_pipe *pipe)
         r = brood__poller_add(poller, event, PACKET_KEY);
     if (r < 0) {
         brood__fd_close(poller);
-        brood__fd_close(event);
         return r;
     }
     brood__fd_close(pipe->poller);
-    brood__fd_close(pipe->event);
     pipe->poller = poller;
-    pipe->event = event;
     pipe->poller_self = brood__self();
-    if (brood__pipe_has_packet(pipe))
-        brood__pipe_keep_packet(pipe);
     return poller;
 }
 

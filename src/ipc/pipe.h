@@ -35,8 +35,9 @@ struct brood_pipe {
     struct packet packet; /* received and not yet got */
     uint64_t packet_self; /* the process that received it; 0: there is none */
     int event;            /* readable while there is a packet, or -1 */
+    uint64_t event_self;  /* the process that made it */
     int poller;           /* of the socket and the event, or -1 */
-    uint64_t poller_self; /* the process that made both */
+    uint64_t poller_self; /* the process that made it */
 };
 HANDLE_BEGINS(struct brood_pipe);
 
@@ -47,12 +48,13 @@ bool brood__pipe_has_packet(const struct brood_pipe *pipe);
 /* There is one from now on, or no more. Locked. */
 void brood__pipe_keep_packet(struct brood_pipe *pipe);
 void brood__pipe_forget_packet(struct brood_pipe *pipe);
-/* The socket of an end that can receive; *OUT_READY: a message waits in the handle. -EINVAL,
- * BROOD_EHANDLE. */
-int brood__pipe_socket(struct brood_pipe *pipe, bool *out_ready);
+/* What was copied by a fork is not this process's message, and is closed. Locked. */
+void brood__pipe_close_copy(struct brood_pipe *pipe);
 /* Until one of EVENTS is there. *DEADLINE is made of TIMEOUT_MS by the first call, and 0 before. 0,
  * -ETIMEDOUT or an error. */
 int brood__pipe_await(const struct brood_pipe *pipe, short events, int64_t timeout_ms,
                       int64_t *deadline);
+/* The same, until there may be a message, in the socket or in the handle. */
+int brood__pipe_await_message(struct brood_pipe *pipe, int64_t timeout_ms, int64_t *deadline);
 
 #endif

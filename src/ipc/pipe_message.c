@@ -225,6 +225,7 @@ static inline int receive(struct brood_pipe *pipe)
 
     if (brood__pipe_has_packet(pipe))
         return 1;
+    brood__pipe_close_copy(pipe);
     len = brood__socket_receive_parts(pipe->fd, &part, 1, fds, &count, false);
     if (len < 0)
         return (int)len;
@@ -336,15 +337,18 @@ static inline int try_get(struct brood_pipe *pipe, const struct target *target)
             brood__pipe_keep_packet(pipe);
         return r;
     }
-    hand_over_fds(&pipe->packet, target);
+    /* First: a fork beside us copies a message that is nobody's then, and not the numbers of
+     * descriptors that are closed already, or the user's. */
     if (kept)
         brood__pipe_forget_packet(pipe);
+    hand_over_fds(&pipe->packet, target);
     return 1;
 }
 
 static inline int get(struct brood_pipe *pipe, const struct target *target, int64_t timeout_ms)
 {
     int64_t deadline = 0;
+    bool late = false;
     int r;
 
     for (;;) {
@@ -353,8 +357,11 @@ static inline int get(struct brood_pipe *pipe, const struct target *target, int6
         brood__pipe_unlock(pipe);
         if (r != -EAGAIN)
             return r;
-        r = brood__pipe_await(pipe, POLLIN, timeout_ms, &deadline);
-        if (r < 0)
+        if (late)
+            return -ETIMEDOUT;
+        r = brood__pipe_await_message(pipe, timeout_ms, &deadline);
+        late = r == -ETIMEDOUT && timeout_ms != 0;
+        if (r < 0 && !late)
             return r;
     }
 }

@@ -27,6 +27,7 @@
 
 enum { SHARED_MAGIC = 0x62514a31, CAPACITY_DEFAULT = 1024 };
 #define MEMORY_DEFAULT ((uint64_t)1 << 30)
+#define MEMORY_DEFAULT_MIN ((uint64_t)1 << 20)
 /* Close below where the tickets' low bits come round: so that is no rare event. */
 #define FIRST_TICKET (((uint64_t)1 << 28) - 3)
 
@@ -100,7 +101,7 @@ static bool view_of(const struct region *region, struct cells_view *view, size_t
     if (told.count == 0 || told.count > CELLS_MAX ||
         *(volatile uint32_t *)&shared->magic != SHARED_MAGIC)
         return false;
-    shape = brood__cells_shape(told.count, item_size);
+    shape = brood__cells_shape(told.count, item_size, told.pack > 1);
     if (!same_shape(&shape, &told) || root_len(&shape) > room)
         return false;
     brood__cells_view(view, &shared->cells, (char *)(shared + 1), &shape, region->roster);
@@ -158,6 +159,13 @@ static int make_handle(brood_queue **out_queue, struct region *region)
     return 0;
 }
 
+static uint64_t first_ticket(uint64_t number, uint32_t count)
+{
+    uint64_t ticket = (number & 0xffffff) << 28 | FIRST_TICKET;
+
+    return ticket - ticket % count;
+}
+
 static void fill(struct region *region, const struct cells_shape *shape,
                  const brood_queue_options *options)
 {
@@ -169,13 +177,36 @@ static void fill(struct region *region, const struct cells_shape *shape,
     shared->item_size = options->item_size;
     shared->report_deaths = options->report_deaths;
     brood__cells_view(&view, &shared->cells, (char *)(shared + 1), shape, region->roster);
-    brood__cells_init(&view, FIRST_TICKET - FIRST_TICKET % shape->count);
+    /* The upper half of tickets is of this queue: a message of another one is known as stale. */
+    brood__cells_init(&view, first_ticket(region->number, shape->count));
+}
+
+/* A default is what there is: addresses may be limited. */
+static int make_region(struct region **out_region, const brood_queue_options *options,
+                       const struct cells_shape *shape)
+{
+    brood_region_options region = {.name = options->name != NULL ? options->name : "queue",
+                                   .participants_max = options->participants_max};
+    uint64_t memory = options->memory_max != 0 ? options->memory_max : MEMORY_DEFAULT;
+    int r;
+
+    /* What fits in place needs no further blocks. */
+    if (options->item_size != 0 && options->item_size <= shape->room)
+        memory = 1;
+    else if (options->item_size > memory || memory > UINT64_MAX / 2)
+        return -EINVAL;
+    do {
+        region.size_max = memory;
+        r = brood__region_make(out_region, REGION_QUEUE, &region, root_len(shape));
+        memory /= 4;
+    } while ((r == -ENOMEM || r == -EFBIG) && options->memory_max == 0 &&
+             memory >= MEMORY_DEFAULT_MIN && memory >= options->item_size);
+    return r;
 }
 
 int brood_queue_new(brood_queue **out_queue, const brood_queue_options *options)
 {
     const brood_queue_options none = {0};
-    brood_region_options region_options = {.name = "queue"};
     struct cells_shape shape;
     struct region *region;
     int r;
@@ -186,17 +217,8 @@ int brood_queue_new(brood_queue **out_queue, const brood_queue_options *options)
     if (r < 0)
         return r;
     shape = brood__cells_shape(options->capacity != 0 ? options->capacity : CAPACITY_DEFAULT,
-                               options->item_size);
-    if (options->name != NULL)
-        region_options.name = options->name;
-    region_options.participants_max = options->participants_max;
-    region_options.size_max = options->memory_max != 0 ? options->memory_max : MEMORY_DEFAULT;
-    if (region_options.size_max > UINT64_MAX / 2)
-        return -EINVAL;
-    /* What fits in place needs no further blocks. */
-    if (options->item_size != 0 && options->item_size <= shape.room)
-        region_options.size_max = 1;
-    r = brood__region_make(&region, REGION_QUEUE, &region_options, root_len(&shape));
+                               options->item_size, options->pack);
+    r = make_region(&region, options, &shape);
     if (r < 0)
         return r;
     fill(region, &shape, options);
@@ -217,7 +239,10 @@ int brood_queue_open(brood_queue **out_queue, brood_ref ref)
         brood__region_drop(region);
         return -EINVAL;
     }
-    return make_handle(out_queue, region);
+    r = make_handle(out_queue, region);
+    if (r == 0)
+        brood__region_unpark(region);
+    return r;
 }
 
 brood_ref brood_queue_ref(const brood_queue *queue)
@@ -249,7 +274,7 @@ void brood_queue_close(brood_queue *queue)
     if (!alive(queue))
         return;
     brood__cells_close(&queue->cells);
-    brood__bell_ring_slow(&queue->shared->memory, INT32_MAX);
+    brood__bell_ring_out(&queue->shared->memory);
     brood__queue_looked(queue);
 }
 

@@ -66,6 +66,9 @@ int brood__queue_fetch(brood_queue *queue, const struct member *member, const st
  * -ENOMEM. */
 int brood__queue_block(brood_queue *queue, const struct member *member, size_t len,
                        int64_t deadline, uint64_t *out_offset);
+/* The sleep itself, which now and then ends without cause. */
+int brood__queue_doze(const struct member *member, struct bell *bell, uint32_t word,
+                      uint32_t moment, int64_t deadline);
 /* Whether a wait would end with BROOD_EPEER. */
 bool brood__queue_has_news(const brood_queue *queue);
 /* Sleeps on BELL, armed as WORD at MOMENT, if nobody died that the caller is to be told of. */
@@ -78,6 +81,8 @@ int brood__queue_locate(const brood_queue *queue, const struct cell_claim *claim
                         size_t *out_len, uint64_t *out_block);
 /* A block that holds no message after all is free. */
 void brood__queue_give(brood_queue *queue, uint64_t block);
+/* A block is free again. */
+void brood__queue_ring_memory(brood_queue *queue);
 /* After the ticket is over: its block is free. */
 void brood__queue_unblock(brood_queue *queue, const struct cell_claim *claim, uint64_t block);
 /* Something was taken, or there was nothing to: the descriptor follows. */

@@ -46,13 +46,13 @@ int brood__queue_locate(const brood_queue *queue, const struct cell_claim *claim
     uint32_t items = atomic_load_explicit(&cell->items, memory_order_relaxed);
     uint64_t block = 0;
 
-    *out_data = cell->data + claim->first * len;
+    *out_data = cell->data;
     if ((items & CELL_PLACED) != 0) {
         memcpy(&block, cell->data, sizeof block);
         if (brood__block_len(queue->region, block) < len)
             return BROOD_EABI;
         *out_data = queue->region->base + block;
-    } else if ((claim->first + 1) * len > queue->cells.shape.room) {
+    } else if (len > queue->cells.shape.room) {
         return BROOD_EABI;
     }
     *out_len = len;
@@ -61,8 +61,10 @@ int brood__queue_locate(const brood_queue *queue, const struct cell_claim *claim
 }
 
 /* All who wait for memory want different amounts, so all are told. */
-static void ring_memory(brood_queue *queue)
+void brood__queue_ring_memory(brood_queue *queue)
 {
+    /* The block was freed by an access that is not sequentially consistent; as in bell_arm(). */
+    atomic_thread_fence(memory_order_seq_cst);
     if ((atomic_load(&queue->shared->memory.word) & 1) != 0)
         brood__bell_ring_slow(&queue->shared->memory, INT32_MAX);
 }
@@ -70,7 +72,7 @@ static void ring_memory(brood_queue *queue)
 void brood__queue_give(brood_queue *queue, uint64_t block)
 {
     (void)brood__block_give(queue->region, block);
-    ring_memory(queue);
+    brood__queue_ring_memory(queue);
 }
 
 void brood__queue_unblock(brood_queue *queue, const struct cell_claim *claim, uint64_t block)
@@ -79,7 +81,7 @@ void brood__queue_unblock(brood_queue *queue, const struct cell_claim *claim, ui
         return;
     (void)brood__block_unlink(queue->region, block, queue->region->root,
                               brood__cell_low_ticket(claim->ticket));
-    ring_memory(queue);
+    brood__queue_ring_memory(queue);
 }
 
 /* ---- put ---- */
@@ -137,8 +139,7 @@ static int put_cell(brood_queue *queue, const struct member *member, const char 
         return r;
     if (BROOD_MUTANT == MUTANT_EARLY_FULL)
         (void)brood__cells_publish(&queue->cells, &claim);
-    store_len(claim.cell, queue->item_size, n);
-    brood__cell_store(claim.cell, items, n * queue->item_size);
+    brood__cell_store(claim.cell, items, queue->item_size, n);
     (void)brood__cells_publish(&queue->cells, &claim);
     return (int)n;
 }
@@ -212,12 +213,12 @@ static int copy_out(brood_queue *queue, const struct cell_claim *claim, void *da
     if (r == 0 && message_len != len)
         r = -EMSGSIZE;
     if (r < 0) {
-        (void)brood__cells_finish(&queue->cells, claim, 0);
+        (void)brood__cells_finish(&queue->cells, claim, false);
         return r;
     }
     if (len > 0)
         memcpy(data, from, len);
-    (void)brood__cells_finish(&queue->cells, claim, 1);
+    (void)brood__cells_finish(&queue->cells, claim, true);
     brood__queue_unblock(queue, claim, block);
     return 1;
 }

@@ -11,9 +11,12 @@
 #include "ipc/watch.h"
 
 #include "base/clock.h"
+#include "sys/kernel.h"
 #include "sys/self.h"
 
 #include <errno.h>
+
+enum { NO_PLACE_MS = 50 };
 
 /* Joins, in the watch's thread, which holds up forks meanwhile. */
 static bool queue_ready(void *object)
@@ -22,7 +25,7 @@ static bool queue_ready(void *object)
     const struct member *member;
 
     (void)brood__member(queue->shared, &member);
-    return brood__cells_ready(&queue->cells) || cells_closed(&queue->cells) ||
+    return brood__cells_ready(&queue->cells) || brood__cells_ended(&queue->cells) ||
            brood__queue_has_news(queue);
 }
 
@@ -33,13 +36,15 @@ static void queue_wait(void *object, int64_t deadline)
     const struct member *member;
     uint32_t moment, word;
 
-    if (brood__member(queue->shared, &member) < 0)
+    if (brood__member(queue->shared, &member) < 0) {
+        /* The roster is full. Without a place on it, only a look from time to time is safe. */
+        (void)brood__futex_wait(&filled->word, brood__bell_arm(filled), deadline_in(NO_PLACE_MS));
         return;
+    }
     moment = brood__roster_moment(member->roster);
     word = brood__bell_arm(filled);
     if (!queue_ready(queue))
-        (void)brood__roster_sleep(member->roster, member->tag, &filled->word, word, moment,
-                                  deadline);
+        (void)brood__queue_doze(member, filled, word, moment, deadline);
     /* The ring was for one who gets. If somebody awake has got it, nobody is woken: two watches
      * would wake each other without end. */
     (void)brood__bell_arm(filled);
@@ -74,9 +79,11 @@ static int make_watch(brood_queue *queue)
     r = brood__watch_new(&fresh, &calls, queue);
     if (r < 0)
         return r;
+    /* In this order, for brood__queue_looked() of another thread: it never sees the parent's. */
+    atomic_store(&queue->watch, NULL);
+    atomic_store(&queue->watch_self, brood__self());
     if (watch != NULL)
         brood__watch_free(watch);
-    atomic_store(&queue->watch_self, brood__self());
     atomic_store(&queue->watch, fresh);
     return 0;
 }
@@ -98,8 +105,12 @@ int brood_queue_fd(brood_queue *queue)
 
 void brood__queue_looked(brood_queue *queue)
 {
-    struct watch *watch = atomic_load_explicit(&queue->watch, memory_order_acquire);
+    struct watch *watch = NULL;
 
-    if (watch != NULL && atomic_load(&queue->watch_self) == brood__self())
+    if (atomic_load_explicit(&queue->watch, memory_order_acquire) == NULL)
+        return;
+    if (atomic_load(&queue->watch_self) == brood__self())
+        watch = atomic_load(&queue->watch);
+    if (watch != NULL)
         brood__watch_again(watch);
 }

@@ -48,7 +48,18 @@ static struct cell_claim claim_of(const brood_message *message)
                                 message->reserved[3]);
 }
 
-/* Its block, if the handle still lives. */
+/* Whether the message may still be that of its handle: the handle may have been freed, and serve
+ * another queue by now, whose tickets are elsewhere. */
+static bool is_current(const brood_message *message)
+{
+    const struct member *member;
+    brood_queue *queue = queue_of(message);
+
+    return brood__queue_enter(queue, &member) == 0 &&
+           brood__cells_has(&queue->cells, message->reserved[2]);
+}
+
+/* Its block. */
 static uint64_t block_of(brood_queue *queue, const struct cell_claim *claim)
 {
     uint64_t block;
@@ -98,7 +109,7 @@ int brood_queue_reserve(brood_queue *queue, size_t len, int64_t timeout_ms,
     uint64_t block;
     int r = brood__queue_enter(queue, &member);
 
-    if (r == 0 && out_message == NULL)
+    if (r == 0 && (out_message == NULL || queue->cells.shape.pack > 1))
         r = -EINVAL;
     if (r == 0 && ((queue->item_size != 0 && len != queue->item_size) || len > UINT32_MAX))
         r = -EMSGSIZE;
@@ -108,8 +119,10 @@ int brood_queue_reserve(brood_queue *queue, size_t len, int64_t timeout_ms,
         return r;
     memset(out_message, 0, sizeof *out_message);
     set_message(out_message, &reserved_kind, queue, &claim);
-    return brood__queue_locate(queue, &claim, (char **)&out_message->data, &out_message->len,
-                               &block);
+    r = brood__queue_locate(queue, &claim, (char **)&out_message->data, &out_message->len, &block);
+    if (r < 0)
+        brood_message_done(out_message);
+    return r;
 }
 
 int brood_queue_send(brood_queue *queue, brood_message *message)
@@ -125,7 +138,7 @@ int brood_queue_send(brood_queue *queue, brood_message *message)
         queue_of(message) != queue)
         return -EINVAL;
     claim = claim_of(message);
-    if (atomic_load(&claim.cell->word) != claim.word) {
+    if (!is_current(message) || atomic_load(&claim.cell->word) != claim.word) {
         memset(message, 0, sizeof *message);
         return -EOWNERDEAD;
     }
@@ -145,9 +158,13 @@ int brood_queue_send(brood_queue *queue, brood_message *message)
 static void reserved_done(brood_message *message)
 {
     brood_queue *queue = queue_of(message);
-    struct cell_claim claim = claim_of(message);
-    uint64_t block = block_of(queue, &claim);
+    struct cell_claim claim;
+    uint64_t block;
 
+    if (!is_current(message))
+        return;
+    claim = claim_of(message);
+    block = block_of(queue, &claim);
     brood__cells_void(&queue->cells, &claim);
     brood__queue_unblock(queue, &claim, block);
 }
@@ -161,7 +178,7 @@ int brood_queue_take(brood_queue *queue, int64_t timeout_ms, brood_message *out_
     uint64_t block;
     int r = brood__queue_enter(queue, &member);
 
-    if (r == 0 && out_message == NULL)
+    if (r == 0 && (out_message == NULL || queue->cells.shape.pack > 1))
         r = -EINVAL;
     if (r < 0)
         return r;
@@ -182,16 +199,23 @@ int brood_queue_take(brood_queue *queue, int64_t timeout_ms, brood_message *out_
 static void taken_done(brood_message *message)
 {
     brood_queue *queue = queue_of(message);
-    struct cell_claim claim = claim_of(message);
-    uint64_t block = block_of(queue, &claim);
+    struct cell_claim claim;
+    uint64_t block;
 
-    if (brood__cells_finish(&queue->cells, &claim, 1))
+    if (!is_current(message))
+        return;
+    claim = claim_of(message);
+    block = block_of(queue, &claim);
+    if (brood__cells_finish(&queue->cells, &claim, true))
         brood__queue_unblock(queue, &claim, block);
 }
 
 static void taken_return(brood_message *message)
 {
-    struct cell_claim claim = claim_of(message);
+    struct cell_claim claim;
 
-    (void)brood__cells_finish(&queue_of(message)->cells, &claim, 0);
+    if (!is_current(message))
+        return;
+    claim = claim_of(message);
+    (void)brood__cells_finish(&queue_of(message)->cells, &claim, false);
 }

@@ -31,13 +31,18 @@
 #define BROOD_MUTANT 0
 #endif
 
+/* Whoever was woken and is stopped before it looks keeps a ring that others sleep on for. They look
+ * by themselves after so long. */
+enum { DOZE_MS = 10000 };
+
 /* ---- deaths ---- */
 
 /* True once for each new death, if the user wants to know. */
 static bool news_of_deaths(brood_queue *queue)
 {
-    uint32_t deaths = brood__roster_deaths(queue->cells.roster);
+    /* What was told first: so it cannot be later than what is known. */
     uint32_t told = atomic_load(&queue->deaths_told);
+    uint32_t deaths = brood__roster_deaths(queue->cells.roster);
 
     if (!queue->report_deaths || deaths == told)
         return false;
@@ -61,7 +66,19 @@ int brood__queue_sleep(brood_queue *queue, const struct member *member, struct b
 {
     if (news_of_deaths(queue))
         return BROOD_EPEER;
-    return brood__roster_sleep(member->roster, member->tag, &bell->word, word, moment, deadline);
+    return brood__queue_doze(member, bell, word, moment, deadline);
+}
+
+int brood__queue_doze(const struct member *member, struct bell *bell, uint32_t word,
+                      uint32_t moment, int64_t deadline)
+{
+    int64_t end = deadline_in(DOZE_MS);
+    int r;
+
+    if (end > deadline)
+        end = deadline;
+    r = brood__roster_sleep(member->roster, member->tag, &bell->word, word, moment, end);
+    return r == -ETIMEDOUT && end != deadline ? 0 : r;
 }
 
 /* ---- room ---- */
@@ -226,12 +243,16 @@ int brood__queue_block(brood_queue *queue, const struct member *member, size_t l
     if (len > memory_of(queue))
         return -EMSGSIZE;
     r = brood__block_take(queue->region, member->tag, len, out_offset);
+    if (r == -ENOMEM)
+        brood__queue_ring_memory(queue); /* what we had for a moment is free again */
     while (r == -EAGAIN) {
         uint32_t moment = brood__roster_moment(member->roster);
         uint32_t word = brood__bell_arm(memory);
 
         /* All who wait here are woken at once: they want different things. */
         r = brood__block_take(queue->region, member->tag, len, out_offset);
+        if (r == -ENOMEM)
+            brood__queue_ring_memory(queue); /* what we had for a moment is free again */
         if (r != -EAGAIN)
             return r;
         if (cells_closed(&queue->cells))

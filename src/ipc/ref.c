@@ -9,13 +9,14 @@
  * costs the receiver its time and no more. Every descriptor that came is kept or closed, whatever
  * else is wrong.
  *
- * The region that was received is parked: mapped here, with one user, who is whoever opens the ref
- * first. A ref that is never opened keeps it until the process ends.
+ * The region that was received is parked: mapped here, with one user for each ref that came, who is
+ * whoever opens one. A ref that is never opened keeps it until the process ends.
  *
  * Deaths: a sender killed before its one call has sent nothing, and after it everything. A
  * receiver takes its region along.
  */
 #include "base/clock.h"
+#include "ipc/reference.h"
 #include "ipc/region.h"
 #include "sys/kernel.h"
 #include "sys/sockets.h"
@@ -68,15 +69,15 @@ int brood_ref_send(int socket, brood_ref ref, int64_t timeout_ms)
     struct region *region;
     int r;
 
-    if (brood__socket_is_stream(socket) < 0)
+    if (brood__socket_is_stream(socket) < 0 || reference_is_pipe(ref))
         return -EINVAL;
     region = brood__region_known(ref);
     if (region == NULL)
-        return -ENOENT;
+        return BROOD_EREF;
     r = brood__region_offset(region, ref) == 0
             ? -EINVAL
             : send_message(socket, &message, region->fd, deadline);
-    brood__region_drop(region);
+    brood__region_leave(region);
     return r;
 }
 

@@ -18,9 +18,11 @@
  * tells. A hostile object may hold anything behind that, and change it at any time: offsets that
  * are read there are bounded where they are read.
  *
- * In a forked child the list, the mappings and the descriptors are copies that go on working. The
- * list is whole at every moment, for a fork by another thread may copy it at any: an entry is
- * complete before one store shows it, and one store takes it off.
+ * In a forked child the list, the mappings and the descriptors are copies that go on working. A
+ * fork holds the lock of the list. Threads that only visit a region, for the length of a call,
+ * are not in the child: so their users are taken off there. A raw clone() knows of no lock: for it
+ * the list is whole at every moment, as an entry is complete before one store shows it, and one
+ * store takes it off; but what such a child has copied of a visit stays mapped until it ends.
  *
  * A death leaves nothing to repair: the list is private, and the kernel frees the object with the
  * last process that has it. One killed while it makes a region is the only one that has it.
@@ -65,8 +67,14 @@ static void keep_list(void)
 {
 }
 
+/* Guards .served, and lasts from there to what serves or stops. Locked before REGIONS_LOCK. */
+static struct own_lock serving_lock = OWN_LOCK;
+static bool forks_watched; /* guarded by it, too */
+/* A fork holds it, and the gate of sys/self.h: so nothing that takes the gate is called under it,
+ * as brood__serve() and brood__serve_stop() would. */
 static struct own_lock regions_lock = OWN_LOCK;
-/* Release and acquire, so that a fork by another thread copies a list of complete entries. */
+/* Release and acquire, so that a raw clone() beside another thread copies a list of complete
+ * entries. */
 static _Atomic(struct region *) regions;
 
 /* ---- places ---- */
@@ -193,6 +201,61 @@ static struct region *find_number(uint64_t number)
     return region;
 }
 
+/* ---- fork ---- */
+
+static void before_fork(void)
+{
+    brood__own_lock(&regions_lock, keep_list);
+}
+
+static void in_parent(void)
+{
+    brood__own_unlock(&regions_lock);
+}
+
+/* With the lock. One that nobody is left to use, or NULL. */
+static struct region *take_unused(void)
+{
+    struct region *region = regions;
+
+    while (region != NULL && region->users > 0)
+        region = region->next;
+    if (region != NULL)
+        unlist_region(region);
+    return region;
+}
+
+/* Visitors are threads of the parent's: one that forks is in no such call. */
+static void in_child(void)
+{
+    struct region *unused;
+
+    brood__own_lock(&regions_lock, keep_list);
+    for (struct region *region = regions; region != NULL; region = region->next) {
+        region->users -= region->visitors;
+        region->visitors = 0;
+    }
+    do {
+        unused = take_unused();
+        if (unused != NULL)
+            end_region(unused);
+    } while (unused != NULL);
+    brood__own_unlock(&regions_lock);
+}
+
+/* Once, before there is a region: 0 or -ENOMEM. */
+static int watch_forks(void)
+{
+    int r = 0;
+
+    brood__own_lock(&serving_lock, keep_list);
+    if (!forks_watched)
+        r = brood__at_fork(before_fork, in_parent, in_child);
+    forks_watched = r == 0;
+    brood__own_unlock(&serving_lock);
+    return r;
+}
+
 /* ---- making ---- */
 
 /* The object and its mapping, for LEN bytes in blocks. */
@@ -295,7 +358,9 @@ int brood__region_make(struct region **out_region, enum region_kind kind,
         return -ENOMEM;
     region->kind = kind;
     region->fd = -1;
-    r = brood__serve_number(&region->number);
+    r = watch_forks();
+    if (r == 0)
+        r = brood__serve_number(&region->number);
     if (r == 0)
         r = make_some_object(region, options, root_len);
     if (r == 0)
@@ -381,6 +446,8 @@ int brood__region_adopt(struct region **out_region, int fd)
     }
     region->fd = fd;
     r = read_head(region);
+    if (r == 0)
+        r = watch_forks();
     if (r < 0) {
         end_region(region);
         return r;
@@ -403,56 +470,65 @@ int brood__region_adopt(struct region **out_region, int fd)
     return 0;
 }
 
+/* With the lock. */
+static struct region *visit(struct region *region)
+{
+    if (region != NULL) {
+        region->users++;
+        region->visitors++;
+    }
+    return region;
+}
+
 struct region *brood__region_known(brood_ref ref)
+{
+    struct region *region = NULL;
+
+    brood__own_lock(&regions_lock, keep_list);
+    if (ref.word[0] != 0)
+        region = visit(find_number(ref.word[0]));
+    brood__own_unlock(&regions_lock);
+    return region;
+}
+
+void brood__region_park(struct region *region)
+{
+    brood__own_lock(&regions_lock, keep_list);
+    region->parked++;
+    brood__own_unlock(&regions_lock);
+}
+
+void brood__region_unpark(struct region *region)
+{
+    brood__own_lock(&regions_lock, keep_list);
+    if (region->parked > 0) {
+        region->parked--;
+        region->users--; /* not the last: that is the caller's */
+    }
+    brood__own_unlock(&regions_lock);
+}
+
+/* One user more, or NULL. */
+static struct region *use_known(uint64_t number)
 {
     struct region *region;
 
-    if (ref.word[0] == 0)
-        return NULL;
     brood__own_lock(&regions_lock, keep_list);
-    region = find_number(ref.word[0]);
+    region = find_number(number);
     if (region != NULL)
         region->users++;
     brood__own_unlock(&regions_lock);
     return region;
 }
 
-/* As known; one that is parked comes with its user. */
-static struct region *take_known(brood_ref ref)
-{
-    struct region *region = brood__region_known(ref);
-    bool parked;
-
-    if (region == NULL)
-        return NULL;
-    brood__own_lock(&regions_lock, keep_list);
-    parked = region->parked;
-    region->parked = false;
-    brood__own_unlock(&regions_lock);
-    if (parked)
-        brood__region_drop(region);
-    return region;
-}
-
-void brood__region_park(struct region *region)
-{
-    bool parked;
-
-    brood__own_lock(&regions_lock, keep_list);
-    parked = region->parked;
-    region->parked = true;
-    brood__own_unlock(&regions_lock);
-    if (parked)
-        brood__region_drop(region);
-}
-
 int brood__region_find(struct region **out_region, brood_ref ref)
 {
-    struct region *region = take_known(ref);
+    struct region *region;
     int r;
 
     if (ref.word[0] == 0 || reference_is_pipe(ref))
         return -EINVAL;
+    region = use_known(ref.word[0]);
     if (region == NULL) {
         r = brood__serve_ask(ref.word[0]);
         if (r >= 0)
@@ -477,29 +553,53 @@ struct region *brood__region_around(const void *address)
     for (region = regions; region != NULL; region = region->next)
         if ((uintptr_t)address - (uintptr_t)region->base < region->len)
             break;
-    if (region != NULL)
-        region->users++;
+    region = visit(region);
     brood__own_unlock(&regions_lock);
     return region;
 }
 
-void brood__region_drop(struct region *region)
+/* One user less, who may have been a visitor. If it is the last, nothing happens yet: false, unless
+ * it MAY_END. All at once then, so that no fork copies what is not on the list. */
+static bool count_out(struct region *region, unsigned visitors, bool may_end)
 {
     bool last;
 
-    if (region == NULL)
-        return;
     brood__own_lock(&regions_lock, keep_list);
-    last = --region->users == 0;
-    if (last) {
+    last = region->users == 1;
+    if (!last || may_end) {
+        region->users--;
+        region->visitors -= visitors;
+    }
+    if (last && may_end) {
         unlist_region(region);
-        /* Under the lock: who opens it again at this moment serves it after us. */
-        if (region->served)
-            brood__serve_stop(region->number);
+        end_region(region);
     }
     brood__own_unlock(&regions_lock);
-    if (last)
-        end_region(region);
+    return !last || may_end;
+}
+
+/* What is served has an open descriptor, so it ends after that. Who opens the region meanwhile, and
+ * makes a ref of it, serves it after us. */
+static void give_up(struct region *region, unsigned visitors)
+{
+    if (region == NULL || count_out(region, visitors, false))
+        return;
+    brood__own_lock(&serving_lock, keep_list);
+    if (region->served)
+        brood__serve_stop(region->number);
+    region->served = false;
+    (void)count_out(region, visitors, true);
+    brood__own_unlock(&serving_lock);
+}
+
+void brood__region_drop(struct region *region)
+{
+    give_up(region, 0);
+}
+
+void brood__region_leave(struct region *region)
+{
+    give_up(region, 1);
 }
 
 /* ---- refs ---- */
@@ -515,10 +615,10 @@ brood_ref brood__region_ref(struct region *region, uint64_t offset)
 
     if (!is_inside(region, offset))
         return (brood_ref){0};
-    brood__own_lock(&regions_lock, keep_list);
+    brood__own_lock(&serving_lock, keep_list);
     r = brood__serve(region->number, region->fd, false);
     region->served = region->served || r == 0;
-    brood__own_unlock(&regions_lock);
+    brood__own_unlock(&serving_lock);
     return r < 0 ? (brood_ref){0} : (brood_ref){{region->number, offset}};
 }
 

@@ -37,9 +37,10 @@ struct region {
     uint32_t chunk_count;
     unsigned chunk_shift; /* a chunk has 1 << so many bytes */
     struct block_hints *hints;
-    uint64_t root; /* offset of the one block that was made first, for whoever opens it; 0: none */
-    unsigned users;
-    bool parked; /* one of the users is for whoever opens it next */
+    uint64_t root;  /* offset of the one block that was made first, for whoever opens it; 0: none */
+    unsigned users; /* with those that follow */
+    unsigned parked;   /* users for whoever opens it next: one for each ref that was received */
+    unsigned visitors; /* users of other threads than a forking one, for the length of a call */
     bool served;
     struct region *next;
 };
@@ -48,18 +49,23 @@ struct region {
  * root, a block of ROOT_LEN zeroed bytes if that is not 0. 0 or a negative error. */
 int brood__region_make(struct region **out_region, enum region_kind kind,
                        const brood_region_options *options, uint64_t root_len);
-/* One user more of the region that REF is in, if this process has it mapped: NULL if not. */
+/* Visits the region that REF is in, if this process has it mapped: NULL if not. */
 struct region *brood__region_known(brood_ref ref);
-/* As known, or opened with the help of the process that serves it (ipc/serve.h). Takes over the
- * user of a region that is parked. */
+/* One user more of the region that REF is in, which is opened with the help of the process that
+ * serves it (ipc/serve.h) if it is not known. -EINVAL: REF names nothing in a region; what
+ * brood__serve_ask() and brood__region_adopt() say. */
 int brood__region_find(struct region **out_region, brood_ref ref);
 /* Maps the object FD, which is taken in every case. One user more if it is mapped already.
  * -EINVAL: it is no region; BROOD_EABI: of another build, or damaged. */
 int brood__region_adopt(struct region **out_region, int fd);
-/* The caller's user stays, until brood__region_find() hands it to somebody. */
+/* The caller's user stays, for whoever opens the region. */
 void brood__region_park(struct region *region);
-/* The region that ADDRESS is in: one user more; or NULL. */
+/* What brood__region_find() gave has become a handle: one of those that are parked goes. */
+void brood__region_unpark(struct region *region);
+/* Visits the region that ADDRESS is in; or NULL. */
 struct region *brood__region_around(const void *address);
+/* Ends a visit. */
+void brood__region_leave(struct region *region);
 /* One user less; the last unmaps it. */
 void brood__region_drop(struct region *region);
 

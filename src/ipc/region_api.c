@@ -34,6 +34,7 @@ static struct region *inside(const brood_region *handle)
     return handle != NULL && handle->magic == REGION_MAGIC ? handle->inside : NULL;
 }
 
+/* REGION's user is the handle's, or given up. */
 static int new_handle(brood_region **out_handle, struct region *region)
 {
     brood_region *handle = brood__stable_take(&handles, sizeof *handle);
@@ -73,7 +74,10 @@ int brood_region_open(brood_region **out_region, brood_ref ref)
         brood__region_drop(region);
         return -EINVAL;
     }
-    return new_handle(out_region, region);
+    r = new_handle(out_region, region);
+    if (r == 0)
+        brood__region_unpark(region);
+    return r;
 }
 
 /* The calling thread's tag in REGION, or 0. */
@@ -143,7 +147,7 @@ brood_ref brood_region_ref(const brood_region *region, const void *memory)
     there = brood__region_around(memory);
     if (there != NULL)
         ref = ref_in(there, memory);
-    brood__region_drop(there);
+    brood__region_leave(there);
     return ref;
 }
 

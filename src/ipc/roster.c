@@ -53,7 +53,7 @@ enum {
     FIRST_SLOTS = 64,
     LIBC_IS_GLIBC = 1,
     NOT_KNOWN = 0,
-    LAYOUT = 1, /* of what lies in shared memory; any change counts it up */
+    LAYOUT = 2, /* of what lies in shared memory; any change counts it up */
     EVERYBODY = 0x7fffffff,
     TOO_MANY = EVERYBODY
 };
@@ -82,6 +82,7 @@ struct roster_slot {
 
 struct roster {
     _Alignas(64) uint32_t slots;
+    uint32_t slots_inverted; /* all bits of .slots, so that damage to either shows */
     _Atomic uint32_t moment;
     _Atomic uint64_t burial;   /* {deaths:36 | tag:28}; tag 0: none is under way */
     _Atomic uint32_t next;     /* where the next joiner looks first; a hint */
@@ -183,29 +184,35 @@ void brood__roster_init(struct roster *roster, unsigned slots)
     for (unsigned i = 0; i < slots; i++)
         memcpy(&roster->slot[i].life, &life, sizeof life);
     roster->slots = slots;
+    roster->slots_inverted = ~slots;
+}
+
+/* As brood__roster_init() wrote it; 0: it is damaged. Each word is read once: others may write to
+ * them at any time, and the number that was checked is the one that is used. */
+static unsigned slots_of(const struct roster *roster)
+{
+    uint32_t slots = *(const volatile uint32_t *)&roster->slots;
+    uint32_t inverted = *(const volatile uint32_t *)&roster->slots_inverted;
+
+    return slots == ~inverted && slots <= ROSTER_SLOTS_MAX ? slots : 0;
 }
 
 unsigned brood__roster_check(const struct roster *roster, size_t len)
 {
-    uint32_t slots;
+    unsigned slots;
 
-    if (len < sizeof *roster)
+    if (len < sizeof *roster || life_offset() == SIZE_MAX)
         return 0;
-    slots = *(const volatile uint32_t *)&roster->slots;
-    if (slots == 0 || slots > ROSTER_SLOTS_MAX || brood__roster_len(slots) > len ||
-        life_offset() == SIZE_MAX)
-        return 0;
-    return slots;
+    slots = slots_of(roster);
+    return brood__roster_len(slots) <= len ? slots : 0;
 }
 
 /* Slots that anybody may have; whatever the shared words say, no more than fit. */
 static unsigned reach_of(const struct roster *roster)
 {
     uint32_t reach = atomic_load_explicit(&roster->reach, memory_order_acquire);
-    uint32_t slots = roster->slots;
+    unsigned slots = slots_of(roster);
 
-    if (slots > ROSTER_SLOTS_MAX)
-        slots = 0;
     return reach < slots ? reach : slots;
 }
 
@@ -374,16 +381,45 @@ void brood__roster_note(struct roster *roster, roster_tag tag, uint64_t note)
     atomic_store(&roster->slot[(tag & SLOT_MASK) - 1].note, note);
 }
 
+/* Whether the one that left NOTE in the slot is dead. Life word and .tid count only if they are of
+ * one holder, so the generation must be the same before and after them. Who leaves is no death: its
+ * note is gone before its .tid is 0, so whoever has seen that 0 finds no NOTE afterwards. */
+static bool is_dead_with_note(const struct roster *roster, unsigned index, uint64_t note)
+{
+    const struct roster_slot *slot = &roster->slot[index];
+
+    while (atomic_load(&slot->note) == note) {
+        uint32_t generation = atomic_load(&slot->generation);
+        int32_t tid = atomic_load(&slot->tid);
+        bool alive = names_same_thread(atomic_load(life_word(roster, index)), tid);
+
+        if (atomic_load(&slot->note) == note && atomic_load(&slot->generation) == generation)
+            return !alive;
+    }
+    return false;
+}
+
 bool brood__roster_dead_note(struct roster *roster, uint64_t note)
 {
     unsigned reach = reach_of(roster);
 
     for (unsigned i = 0; i < reach; i++)
-        if (atomic_load(&roster->slot[i].note) == note &&
-            !names_same_thread(atomic_load(life_word(roster, i)),
-                               atomic_load(&roster->slot[i].tid)))
+        if (is_dead_with_note(roster, i, note))
             return true;
     return false;
+}
+
+void brood__roster_forget_notes(struct roster *roster, uint64_t first, uint64_t last)
+{
+    unsigned reach = reach_of(roster);
+
+    for (unsigned i = 0; i < reach; i++) {
+        uint64_t note = atomic_load(&roster->slot[i].note);
+
+        /* By CAS: another note that comes meanwhile is not ours to take away. */
+        if (note >= first && note <= last)
+            (void)atomic_compare_exchange_strong(&roster->slot[i].note, &note, 0);
+    }
 }
 
 /* ---- joining ---- */
@@ -463,12 +499,12 @@ static int find_slot(struct roster *roster, unsigned slots)
 
 int brood__roster_join(struct roster *roster, roster_tag *out_tag)
 {
-    unsigned slots = roster->slots;
+    unsigned slots = slots_of(roster);
     struct roster_slot *slot;
     uint32_t generation;
     int index;
 
-    if (slots == 0 || slots > ROSTER_SLOTS_MAX || life_offset() == SIZE_MAX)
+    if (slots == 0 || life_offset() == SIZE_MAX)
         return BROOD_EABI;
     index = find_slot(roster, slots);
     if (index < 0)

@@ -39,8 +39,9 @@ struct roster; /* in the shared memory */
 size_t brood__roster_len(unsigned slots);
 /* Over zeroed memory with pages. */
 void brood__roster_init(struct roster *roster, unsigned slots);
-/* Whether memory of LEN bytes at ROSTER can be used as one. The number of slots is read once, here:
- * SLOTS of it, or 0: it cannot. */
+/* The number of slots, if memory of LEN bytes at ROSTER can be used as one; else 0. From then on
+ * nothing that is written to it makes anybody go beyond its slots: the number has a copy there, and
+ * when the two do not fit nobody finds a slot at all. */
 unsigned brood__roster_check(const struct roster *roster, size_t len);
 /* What must be equal in all who share a roster: build and C library. */
 uint32_t brood__roster_abi(void);
@@ -70,6 +71,8 @@ bool brood__roster_who(const struct roster *roster, roster_tag tag, int *out_pid
 void brood__roster_note(struct roster *roster, roster_tag tag, uint64_t note);
 /* Whether a participant that died, and whose slot nobody has taken since, has NOTE. */
 bool brood__roster_dead_note(struct roster *roster, uint64_t note);
+/* Notes from FIRST to LAST, of the living and the dead, become 0. */
+void brood__roster_forget_notes(struct roster *roster, uint64_t first, uint64_t last);
 
 /*
  * brood__roster_sleep() - sleep on a word of the shared memory.

@@ -12,7 +12,9 @@
  * most.
  *
  * Several processes may serve one number, as all of them have the region: each takes the first
- * free place, and the asker tries them in turn. What more than PLACES processes serve, is served.
+ * free place, and the asker tries them in turn, until one answers: one that ends meanwhile is
+ * passed over. What more than PLACES processes serve, is served: by those who have the places. One
+ * that found none tries again when it is next told to serve that number.
  *
  * Two locks. `life` is held from a change to the end of what it takes to start or join the thread;
  * `list` guards the data, and the thread takes it too, between work_begin and work_end. Under
@@ -186,12 +188,18 @@ static bool may_have(int fd)
 /* Whether it was given away. */
 static bool answer(int asker, const struct served *served)
 {
-    struct answer answer = {.magic = ANSWER_MAGIC};
+    struct answer answer = {.magic = ANSWER_MAGIC, .error = -EPERM};
     const struct iovec part = {.iov_base = &answer, .iov_len = sizeof answer};
 
-    if (may_have(asker))
-        return brood__socket_send_parts(asker, &part, 1, &served->fd, 1) >= 0;
-    answer.error = -EPERM;
+    if (may_have(asker)) {
+        int64_t r;
+
+        answer.error = 0;
+        r = brood__socket_send_parts(asker, &part, 1, &served->fd, 1);
+        if (r >= 0)
+            return true;
+        answer.error = r == -ETOOMANYREFS ? -ETOOMANYREFS : -ENOMEM;
+    }
     (void)brood__socket_send_parts(asker, &part, 1, NULL, 0);
     return false;
 }
@@ -461,15 +469,9 @@ void brood__serve_stop(uint64_t number)
 
 /* ---- asking ---- */
 
-/* A connection to whoever serves NUMBER. */
-static int connect_somewhere(uint64_t number, int64_t deadline)
+static bool is_told(int error)
 {
-    char name[NAME_LEN];
-    int fd = -ECONNREFUSED;
-
-    for (unsigned place = 0; place < PLACES && fd == -ECONNREFUSED; place++)
-        fd = brood__socket_connect(make_name(name, number, place), deadline);
-    return fd == -ECONNREFUSED ? -ENOENT : fd;
+    return error == -EPERM || error == -ENOMEM || error == -ETOOMANYREFS;
 }
 
 /* What LEN bytes and COUNT descriptors mean: the first of FDS, or an error. Who serves may be
@@ -477,14 +479,14 @@ static int connect_somewhere(uint64_t number, int64_t deadline)
 static int read_answer(const struct answer *answer, int64_t len, unsigned count, const int *fds)
 {
     if (len == 0 && count == 0)
-        return -ENOENT; /* it ended before it answered */
+        return BROOD_EREF; /* it ended before it answered */
     if (len == sizeof *answer && answer->magic == ANSWER_MAGIC) {
         if (answer->error == 0 && count == 1)
             return fds[0];
         if (answer->error == 0 && count == 0)
             return -EMFILE; /* the kernel dropped it, for lack of room here */
-        if (answer->error == -EPERM && count == 0)
-            return -EPERM;
+        if (is_told(answer->error) && count == 0)
+            return answer->error;
     }
     for (unsigned i = 0; i < count; i++)
         brood__fd_close(fds[i]);
@@ -510,22 +512,33 @@ static int receive_answer(int server, int64_t deadline)
     return read_answer(&answer, r, count, fds);
 }
 
-/* To connect is to ask, and some things are given only once: so that there is room for what is
- * given is made sure before, by a descriptor that is closed just then. */
-int brood__serve_ask(uint64_t number)
+/* Of whoever has this PLACE; BROOD_EREF: nobody, or it ended before it answered. To connect is to
+ * ask, and some things are given only once: so that there is room for what is given is made sure
+ * before, by a descriptor that is closed just then. */
+static int ask_at(uint64_t number, unsigned place, int64_t deadline)
 {
-    int64_t deadline = deadline_in(ASK_MS);
+    char name[NAME_LEN];
     int spare = brood__fd_event();
     int server, r;
 
     if (spare < 0)
         return spare;
-    server = connect_somewhere(number, deadline);
+    server = brood__socket_connect(make_name(name, number, place), deadline);
     brood__fd_close(spare);
     if (server < 0)
-        return server;
+        return server == -ECONNREFUSED ? BROOD_EREF : server;
     r = may_have(server) ? receive_answer(server, deadline) : -EPERM; /* nor take from others */
     brood__fd_close(server);
+    return r;
+}
+
+int brood__serve_ask(uint64_t number)
+{
+    int64_t deadline = deadline_in(ASK_MS);
+    int r = BROOD_EREF;
+
+    for (unsigned place = 0; place < PLACES && r == BROOD_EREF; place++)
+        r = ask_at(number, place, deadline);
     return r;
 }
 

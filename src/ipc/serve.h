@@ -16,12 +16,12 @@
 
 /* Serves FD under NUMBER, not 0, until brood__serve_stop(). FD is borrowed, unless ONCE: then it is
  * taken in every case, and closed after it was given to somebody, stopped or not served. 0 (also if
- * NUMBER is served already, here or by some other processes) or a negative error. In a forked child
- * nothing is served until it serves itself. */
+ * NUMBER is served already, here or by so many other processes that no place is left) or a negative
+ * error. In a forked child nothing is served until it serves itself. */
 int brood__serve(uint64_t number, int fd, bool once);
 void brood__serve_stop(uint64_t number);
-/* Asks whoever serves NUMBER: a descriptor of the caller's, or -ENOENT, -EPERM, -ETIMEDOUT (2 s),
- * -EPROTO (somebody else has that name), or what the system says. */
+/* Asks whoever serves NUMBER: a descriptor of the caller's, or BROOD_EREF (nobody), -EPERM,
+ * -ETIMEDOUT (2 s), -EPROTO (somebody else has that name), or what the system says. */
 int brood__serve_ask(uint64_t number);
 /* 64 bits that nobody can guess. 0 or a negative error. */
 int brood__serve_number(uint64_t *out_number);

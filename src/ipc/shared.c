@@ -82,5 +82,5 @@ void brood_shared_free(void *memory)
 
     if (region != NULL && region->kind == REGION_SHARED && brood__region_release(region, memory))
         leave(region);
-    brood__region_drop(region);
+    brood__region_leave(region);
 }

@@ -2,9 +2,9 @@
 /*
  * Waiting for the first of several objects: by the descriptor that each has.
  *
- * Most descriptors are readable exactly when their object is ready. Two are not: that of a queue
- * may still be readable when somebody else has taken the message, so a queue that looks ready is
- * looked at again; and a pipe may keep a message in its handle (ipc/pipe.c), so it is asked before.
+ * Most descriptors are readable exactly when their object is ready. That of a queue is not: it may
+ * still be readable when somebody else has taken the message, so a queue that looks ready is looked
+ * at again.
  *
  * Keeps no state, and takes nothing from any object: a death leaves nothing here.
  */
@@ -13,11 +13,11 @@
 #include "base/clock.h"
 #include "base/handle.h"
 #include "base/memory.h"
-#include "ipc/pipe.h"
 #include "ipc/queue.h"
 #include "sys/kernel.h"
 
 #include <brood/group.h>
+#include <brood/pipe.h>
 #include <brood/pool.h>
 #include <brood/process.h>
 
@@ -27,8 +27,7 @@
 
 enum { FEW = 32 };
 
-/* The descriptor of OBJECT; *OUT_READY: it is ready, whatever that says. */
-static int descriptor_of(void *object, bool *out_ready)
+static int descriptor_of(void *object)
 {
     if (object == NULL)
         return BROOD_EHANDLE;
@@ -44,29 +43,23 @@ static int descriptor_of(void *object, bool *out_ready)
     case QUEUE_MAGIC:
         return brood_queue_fd(object);
     case PIPE_MAGIC:
-        return brood__pipe_socket(object, out_ready);
+        return brood_pipe_fd(object);
     default:
         return BROOD_EHANDLE;
     }
 }
 
-/* Fills FDS. The index of the first that is ready without looking at it, COUNT if none is, or an
- * error. */
-static int64_t gather(void *const objects[], size_t count, struct pollfd *fds)
+/* Fills FDS: 0 or an error. */
+static int gather(void *const objects[], size_t count, struct pollfd *fds)
 {
-    size_t first = count;
-
     for (size_t i = 0; i < count; i++) {
-        bool ready = false;
-        int fd = descriptor_of(objects[i], &ready);
+        int fd = descriptor_of(objects[i]);
 
         if (fd < 0)
             return fd;
         fds[i] = (struct pollfd){.fd = fd, .events = POLLIN};
-        if (ready && first == count)
-            first = i;
     }
-    return (int64_t)first;
+    return 0;
 }
 
 static bool is_really_ready(void *object, int fd)
@@ -82,24 +75,20 @@ static bool is_really_ready(void *object, int fd)
 static int wait_for(void *const objects[], struct pollfd *fds, size_t count, int64_t timeout_ms)
 {
     int64_t deadline = deadline_in(timeout_ms);
-    int64_t first = gather(objects, count, fds);
+    int r = gather(objects, count, fds);
 
-    if (first < 0)
-        return (int)first;
-    for (;;) {
-        bool known = first < (int64_t)count; /* one is ready: is an earlier one, too? */
-        int r = brood__fd_wait(fds, (unsigned)count, known ? 0 : deadline);
-
+    while (r == 0) {
+        r = brood__fd_wait(fds, (unsigned)count, deadline);
         if (r < 0)
             return r;
-        for (int64_t i = 0; i < first && r > 0; i++)
-            if (fds[i].revents != 0 && is_really_ready(objects[i], fds[i].fd))
-                return (int)i;
-        if (known)
-            return (int)first;
         if (r == 0)
             return -ETIMEDOUT;
+        for (size_t i = 0; i < count; i++)
+            if (fds[i].revents != 0 && is_really_ready(objects[i], fds[i].fd))
+                return (int)i;
+        r = 0;
     }
+    return r;
 }
 
 int brood_wait_any(void *const objects[], size_t count, int64_t timeout_ms)

@@ -194,6 +194,43 @@ TEST(a_forked_child_does_not_get_what_stays_in_its_parent)
     free_pipe(pipe);
 }
 
+static int expect_end(int fd)
+{
+    char byte;
+
+    return (int)read(fd, &byte, 1);
+}
+
+TEST(a_forked_child_closes_descriptors_that_stay_in_its_parent)
+{
+    for (int frees = 0; frees < 2; frees++) {
+        struct ends pipe = new_pipe(NULL);
+        char byte;
+        int ends[2];
+        pid_t pid;
+
+        CHECK_OK(pipe2(ends, O_CLOEXEC));
+        CHECK_OK(brood_pipe_put_fds(pipe.left, "long", 4, &ends[1], 1, 0));
+        CHECK_OK(close(ends[1]));
+        CHECK_ERR(brood_pipe_get(pipe.right, &byte, 1, NULL, 0), -EMSGSIZE);
+        pid = CHECK_OK(fork());
+        if (pid == 0) {
+            if (frees)
+                free_pipe(pipe);
+            else
+                CHECK_ERR(brood_pipe_get(pipe.right, &byte, 1, NULL, 0), -ETIMEDOUT);
+            for (int fd = 3; fd < 64; fd++) /* the writing end is nowhere here */
+                if (fd != ends[0] && fcntl(fd, F_GETFD) >= 0)
+                    CHECK((fcntl(fd, F_GETFL) & O_ACCMODE) != O_WRONLY);
+            _exit(0);
+        }
+        expect_success(pid);
+        free_pipe(pipe);
+        CHECK_EQ(expect_end(ends[0]), 0);
+        CHECK_OK(close(ends[0]));
+    }
+}
+
 /* ---- time ---- */
 
 TEST(a_wait_ends_in_time)
@@ -248,6 +285,58 @@ TEST(a_waiting_get_is_woken_by_a_put_and_a_waiting_put_by_gets)
 static void ignore(int signo)
 {
     (void)signo;
+}
+
+enum { TURNS = 3000 };
+
+struct turns {
+    brood_pipe *pipe;
+    pthread_barrier_t begins, ends;
+    bool by_wait_any;
+};
+
+static void *get_in_turns(void *context)
+{
+    struct turns *turns = context;
+    void *object = turns->pipe;
+    char bytes[8];
+
+    for (int i = 0; i < TURNS; i++) {
+        (void)pthread_barrier_wait(&turns->begins);
+        if (turns->by_wait_any)
+            CHECK_EQ(brood_wait_any(&object, 1, TEST_PATIENCE_MS), 0);
+        CHECK_EQ(brood_pipe_get(turns->pipe, bytes, 8, NULL, TEST_PATIENCE_MS), 1);
+        (void)pthread_barrier_wait(&turns->ends);
+    }
+    return NULL;
+}
+
+/* The message stays, and reaches the sleeper all the same. */
+TEST_LIMIT(who_sleeps_for_a_message_gets_what_was_too_long_for_another_thread, 60)
+{
+    for (int by_wait_any = 0; by_wait_any < 2; by_wait_any++) {
+        struct ends pipe = new_pipe(NULL);
+        struct turns turns = {.pipe = pipe.right, .by_wait_any = by_wait_any != 0};
+        pthread_t thread;
+        char byte;
+
+        CHECK_EQ(pthread_barrier_init(&turns.begins, NULL, 2), 0);
+        CHECK_EQ(pthread_barrier_init(&turns.ends, NULL, 2), 0);
+        CHECK_EQ(pthread_create(&thread, NULL, get_in_turns, &turns), 0);
+        for (int i = 0; i < TURNS; i++) {
+            int r;
+
+            (void)pthread_barrier_wait(&turns.begins);
+            CHECK_OK(brood_pipe_put(pipe.left, "long", 4, 0));
+            r = brood_pipe_get(pipe.right, &byte, 1, NULL, 0);
+            CHECK(r == -EMSGSIZE || r == -ETIMEDOUT);
+            (void)pthread_barrier_wait(&turns.ends);
+        }
+        CHECK_EQ(pthread_join(thread, NULL), 0);
+        CHECK_EQ(pthread_barrier_destroy(&turns.begins), 0);
+        CHECK_EQ(pthread_barrier_destroy(&turns.ends), 0);
+        free_pipe(pipe);
+    }
 }
 
 TEST(a_signal_does_not_end_a_wait)

@@ -69,7 +69,7 @@ TEST(a_ref_is_opened_elsewhere_once)
 
         brood_pipe_free(pipe.left);
         CHECK_OK(brood_pipe_open(&mine, ref));
-        CHECK_ERR(brood_pipe_open(&second, ref), -ENOENT);
+        CHECK_ERR(brood_pipe_open(&second, ref), BROOD_EREF);
         CHECK_EQ(brood_pipe_get(mine, bytes, 8, NULL, TEST_PATIENCE_MS), 1);
         CHECK_EQ(memcmp(bytes, "before", 6), 0);
         CHECK_OK(brood_pipe_put(mine, "answer", 6, 0));
@@ -131,7 +131,7 @@ TEST(what_names_no_pipe_is_not_opened)
     CHECK_ERR(brood_pipe_open(&out, (brood_ref){{0, 0}}), -EINVAL);
     CHECK_ERR(brood_pipe_open(&out, (brood_ref){{ref.word[0], 4096}}), -EINVAL);
     CHECK_ERR(brood_pipe_open(NULL, ref), -EINVAL);
-    CHECK_ERR(brood_pipe_open(&out, (brood_ref){{ref.word[0] + 1, ref.word[1]}}), -ENOENT);
+    CHECK_ERR(brood_pipe_open(&out, (brood_ref){{ref.word[0] + 1, ref.word[1]}}), BROOD_EREF);
     CHECK_OK(brood_pipe_open(&out, ref));
     brood_pipe_free(out);
     free_pipe(pipe);

@@ -8,6 +8,7 @@
 
 #include <brood.h>
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -188,7 +189,7 @@ TEST(a_message_reserved_before_the_close_is_refused_at_send_and_the_end_is_clear
 
 TEST(packed_items_come_one_by_one_and_in_many_and_in_order)
 {
-    brood_queue *queue = new_queue(&(brood_queue_options){.item_size = sizeof(int)});
+    brood_queue *queue = new_queue(&(brood_queue_options){.item_size = sizeof(int), .pack = true});
     int items[40], got[40];
     int next = 0;
 
@@ -210,21 +211,73 @@ TEST(packed_items_come_one_by_one_and_in_many_and_in_order)
     brood_queue_free(queue);
 }
 
-TEST(a_packed_item_that_is_taken_does_not_hold_up_other_cells)
+TEST(nothing_is_taken_or_reserved_in_a_queue_that_packs)
+{
+    brood_queue *queue =
+        new_queue(&(brood_queue_options){.item_size = sizeof(int), .pack = true, .capacity = 2});
+    int items[300] = {0};
+    int held = 2 * brood_queue_pack(queue);
+    brood_message message;
+
+    CHECK_ERR(brood_queue_reserve(queue, sizeof(int), 0, &message), -EINVAL);
+    CHECK_EQ(brood_queue_put_many(queue, items, 300, 0), held);
+    CHECK_ERR(brood_queue_take(queue, 0, &message), -EINVAL);
+    CHECK_EQ(brood_queue_size(queue), held);
+    brood_queue_free(queue);
+}
+
+TEST(a_queue_that_does_not_pack_holds_its_capacity)
+{
+    brood_queue *queue = new_queue(&(brood_queue_options){.item_size = 1, .capacity = 200});
+    char items[300] = {0};
+
+    CHECK_EQ(brood_queue_pack(queue), 1);
+    CHECK_EQ(brood_queue_put_many(queue, items, 300, 0), 200);
+    CHECK_EQ(brood_queue_get_many(queue, items, 300, 0), 200);
+    brood_queue_free(queue);
+}
+
+/* ---- handles that are gone ---- */
+
+TEST(a_message_of_a_freed_handle_does_nothing_to_the_next_queue)
 {
     brood_queue *queue = new_queue(&(brood_queue_options){.item_size = sizeof(int)});
-    int pack = brood_queue_pack(queue);
-    int items[200];
-    brood_message first;
+    brood_message stale, message;
 
-    CHECK(pack > 1 && 2 * pack <= 200);
-    for (int i = 0; i < 2 * pack; i++)
-        items[i] = i;
-    CHECK_EQ(brood_queue_put_many(queue, items, (unsigned)(2 * pack), 0), 2 * pack);
-    first = taken(queue);
-    CHECK_EQ(get_int(queue), pack);
-    brood_message_done(&first);
-    CHECK_EQ(get_int(queue), 1);
+    put_int(queue, 1);
+    stale = taken(queue);
+    brood_queue_free(queue);
+    brood_message_done(&stale);
+    CHECK(stale.data == NULL);
+    queue = new_queue(&(brood_queue_options){.item_size = sizeof(int)});
+    put_int(queue, 1);
+    stale = taken(queue);
+    brood_queue_free(queue);
+    queue = new_queue(&(brood_queue_options){.item_size = sizeof(int)});
+    put_int(queue, 2);
+    message = taken(queue);
+    brood_message_done(&stale);
+    brood_message_return(&message);
+    CHECK_EQ(get_int(queue), 2);
+    brood_queue_free(queue);
+}
+
+TEST(a_closed_queue_polls_readable_only_at_its_end)
+{
+    brood_queue *queue = new_queue(&(brood_queue_options){.item_size = sizeof(int)});
+    struct pollfd poll_fd = {.events = POLLIN};
+    brood_message message;
+    int value;
+
+    put_int(queue, 1);
+    message = taken(queue);
+    poll_fd.fd = CHECK_OK(brood_queue_fd(queue));
+    brood_queue_close(queue);
+    CHECK_ERR(brood_queue_get(queue, &value, sizeof value, 0), -ETIMEDOUT);
+    CHECK_EQ(poll(&poll_fd, 1, 50), 0);
+    brood_message_done(&message);
+    CHECK_EQ(poll(&poll_fd, 1, (int)TEST_PATIENCE_MS), 1);
+    CHECK_EQ(brood_queue_get(queue, &value, sizeof value, 0), 0);
     brood_queue_free(queue);
 }
 

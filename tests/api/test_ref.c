@@ -7,10 +7,15 @@
 #include "harness/sweep.h"
 #include "harness/test.h"
 
+#include <brood/pipe.h>
+#include <brood/queue.h>
 #include <brood/region.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,6 +25,8 @@
 
 static const int kinds[] = {SOCK_STREAM, SOCK_SEQPACKET};
 enum { KINDS = sizeof kinds / sizeof kinds[0], RECORD = 24 };
+/* The second word of the ref of a pipe's end that sends. */
+#define PIPES_WORD UINT64_C(0x7069706500000001)
 
 static void connect_pair(int kind, int ends[2])
 {
@@ -80,8 +87,11 @@ TEST(what_was_received_can_be_opened_when_the_sender_is_dead)
         CHECK_OK(brood_region_open(&region, ref));
         CHECK_STR(brood_region_at(region, ref), "by mail");
         brood_region_free(region);
-        /* It was received twice and opened once, and nobody serves it. */
-        CHECK_ERR(brood_region_open(&region, ref), -ENOENT);
+        CHECK_OK(brood_region_open(&region, again));
+        CHECK_STR(brood_region_at(region, ref), "by mail");
+        brood_region_free(region);
+        /* It was received and opened twice, and nobody serves it. */
+        CHECK_ERR(brood_region_open(&region, ref), BROOD_EREF);
         close_pair(ends);
     }
 }
@@ -97,11 +107,108 @@ TEST(a_ref_can_be_passed_on_by_who_received_it)
     CHECK_EQ(brood_ref_receive(ends[1], &ref, TEST_PATIENCE_MS), 1);
     CHECK_OK(brood_ref_send(ends[1], ref, TEST_PATIENCE_MS));
     CHECK_EQ(brood_ref_receive(ends[0], &ref, TEST_PATIENCE_MS), 1);
+    for (int i = 0; i < 2; i++) { /* received twice, and to be opened as often */
+        CHECK_OK(brood_region_open(&region, ref));
+        CHECK_STR(brood_region_at(region, ref), "by mail");
+        brood_region_free(region);
+    }
+    CHECK_ERR(brood_region_open(&region, ref), BROOD_EREF);
+    /* The second copy, unread, goes with the socket. */
+    close_pair(ends);
+}
+
+TEST(what_was_received_stays_until_an_open_succeeds)
+{
+    brood_region *region = NULL;
+    brood_queue *queue = NULL;
+    brood_pipe *pipe = NULL;
+    brood_ref ref;
+    int ends[2];
+
+    connect_pair(SOCK_STREAM, ends);
+    send_and_end(ends[0]);
+    CHECK_EQ(brood_ref_receive(ends[1], &ref, TEST_PATIENCE_MS), 1);
+    close_pair(ends);
+    for (int i = 0; i < 2; i++) {
+        CHECK_ERR(brood_queue_open(&queue, ref), -EINVAL);
+        CHECK_ERR(brood_pipe_open(&pipe, ref), -EINVAL);
+        CHECK_ERR(brood_region_open(&region, (brood_ref){{ref.word[0], PIPES_WORD}}), -EINVAL);
+        CHECK_ERR(brood_region_open(&region, (brood_ref){{ref.word[0], 1}}), -EINVAL);
+    }
     CHECK_OK(brood_region_open(&region, ref));
     CHECK_STR(brood_region_at(region, ref), "by mail");
-    /* The second copy, unread, goes with the socket. */
     brood_region_free(region);
+    CHECK_ERR(brood_region_open(&region, ref), BROOD_EREF);
+}
+
+TEST(a_ref_that_only_looks_like_a_pipes_keeps_no_region)
+{
+    brood_ref ref;
+    brood_region *region = region_with("here", &ref), *again = NULL;
+
+    CHECK_ERR(brood_region_open(&again, (brood_ref){{ref.word[0], PIPES_WORD}}), -EINVAL);
+    brood_region_free(region);
+    CHECK_ERR(brood_region_open(&again, ref), BROOD_EREF);
+}
+
+/* ---- a fork meanwhile ---- */
+
+struct sending {
+    int socket;
+    brood_ref ref;
+    _Atomic int sent;
+};
+
+/* Fills the socket, and then waits for room in it until the other end goes. */
+static void *send_for_ever(void *context)
+{
+    struct sending *sending = context;
+    int r;
+
+    while ((r = brood_ref_send(sending->socket, sending->ref, 0)) == 0)
+        sending->sent++;
+    sending->sent = -1;
+    r = brood_ref_send(sending->socket, sending->ref, BROOD_FOREVER);
+    CHECK(r == -EPIPE || r == -ETOOMANYREFS);
+    return NULL;
+}
+
+static void free_in_a_child(brood_region *region, brood_ref ref)
+{
+    void *memory = brood_region_at(region, ref);
+    pid_t pid = CHECK_OK(fork());
+    int status = 0;
+
+    if (pid == 0) {
+        CHECK_OK(msync((void *)((uintptr_t)memory & ~(uintptr_t)4095), 1, MS_ASYNC));
+        brood_region_free(region);
+        CHECK(msync((void *)((uintptr_t)memory & ~(uintptr_t)4095), 1, MS_ASYNC) < 0);
+        CHECK_EQ(errno, ENOMEM);
+        _exit(0);
+    }
+    CHECK_OK(waitpid(pid, &status, 0));
+    CHECK_EQ(status, 0);
+}
+
+TEST(a_call_of_another_thread_keeps_no_region_in_a_forked_child)
+{
+    struct sending sending;
+    brood_region *region = region_with("here", &sending.ref);
+    pthread_t thread;
+    int ends[2];
+
+    connect_pair(SOCK_SEQPACKET, ends);
+    sending.socket = ends[0];
+    sending.sent = 0;
+    CHECK_EQ(pthread_create(&thread, NULL, send_for_ever, &sending), 0);
+    while (sending.sent >= 0)
+        (void)sched_yield();
+    for (int i = 0; i < 20; i++)
+        free_in_a_child(region, sending.ref);
+    CHECK_OK(shutdown(ends[1], SHUT_RDWR));
+    CHECK_EQ(pthread_join(thread, NULL), 0);
     close_pair(ends);
+    brood_region_free(region);
 }
 
 /* ---- what cannot be sent ---- */
@@ -113,9 +220,11 @@ TEST(what_cannot_be_sent_is_refused)
     int ends[2];
 
     connect_pair(SOCK_STREAM, ends);
-    CHECK_ERR(brood_ref_send(ends[0], (brood_ref){{0, 0}}, 0), -ENOENT);
-    CHECK_ERR(brood_ref_send(ends[0], (brood_ref){{ref.word[0] ^ 1, ref.word[1]}}, 0), -ENOENT);
+    CHECK_ERR(brood_ref_send(ends[0], (brood_ref){{0, 0}}, 0), BROOD_EREF);
+    CHECK_ERR(brood_ref_send(ends[0], (brood_ref){{ref.word[0] ^ 1, ref.word[1]}}, 0), BROOD_EREF);
     wrong = (brood_ref){{ref.word[0], UINT64_MAX}};
+    CHECK_ERR(brood_ref_send(ends[0], wrong, 0), -EINVAL);
+    wrong = (brood_ref){{ref.word[0] ^ 1, PIPES_WORD}};
     CHECK_ERR(brood_ref_send(ends[0], wrong, 0), -EINVAL);
     CHECK_ERR(brood_ref_send(-1, ref, 0), -EINVAL);
     CHECK_ERR(brood_ref_receive(-1, &ref, 0), -EINVAL);
@@ -247,8 +356,10 @@ TEST(what_is_no_ref_is_refused_and_its_descriptors_closed)
     CHECK_OK(close(object));
     CHECK_OK(close(other));
     brood_region_free(region);
-    CHECK_OK(brood_region_open(&region, ref)); /* what was received is parked */
-    brood_region_free(region);
+    for (unsigned i = 0; i < KINDS; i++) { /* what was received is parked */
+        CHECK_OK(brood_region_open(&region, ref));
+        brood_region_free(region);
+    }
 }
 
 TEST(a_record_that_comes_in_parts_is_put_together)
@@ -298,7 +409,7 @@ static void send_and_receive(void *context)
         return;
     memory = brood_region_alloc(region, 1);
     ref = brood_region_ref(region, memory);
-    r = ref.word[0] == 0 ? -ENOENT : brood_ref_send(ends[0], ref, 100);
+    r = ref.word[0] == 0 ? BROOD_EREF : brood_ref_send(ends[0], ref, 100);
     brood_region_free(region);
     if (r < 0)
         return;

@@ -161,7 +161,7 @@ TEST(calls_without_a_region_fail_and_harm_nobody)
     CHECK_ERR(brood_region_new(&region, &(brood_region_options){.reserved = {1}}), -EINVAL);
     CHECK_ERR(brood_region_open(NULL, (brood_ref){{0, 0}}), -EINVAL);
     CHECK_ERR(brood_region_open(&region, (brood_ref){{0, 0}}), -EINVAL);
-    CHECK_ERR(brood_region_open(&region, (brood_ref){{1, 4096}}), -ENOENT);
+    CHECK_ERR(brood_region_open(&region, (brood_ref){{1, 4096}}), BROOD_EREF);
     CHECK(brood_region_alloc(NULL, 1) == NULL);
     CHECK(brood_region_at(NULL, (brood_ref){{1, 1}}) == NULL);
     CHECK_EQ(brood_region_used(NULL), 0);
@@ -188,7 +188,7 @@ TEST(handles_of_one_region_are_independent_of_each_other)
     CHECK(brood_region_at(second, ref) == memory + 5);
     memory[5] = 'x';
     brood_region_free(second);
-    CHECK_ERR(brood_region_open(&second, ref), -ENOENT);
+    CHECK_ERR(brood_region_open(&second, ref), BROOD_EREF);
 }
 
 /* ---- elsewhere ---- */
@@ -276,7 +276,7 @@ static void find_nothing(struct errand *errand)
 {
     brood_region *region = NULL;
 
-    CHECK_ERR(brood_region_open(&region, errand->ref), -ENOENT);
+    CHECK_ERR(brood_region_open(&region, errand->ref), BROOD_EREF);
     CHECK(region == NULL);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The examples of queues, pipes and shared memory do what the guide says they do; as
- * test_programs.c for the others. The chat is run twice, as two users would, and one of them is
- * killed.
+ * test_programs.c for the others. The chat and the strangers are run twice, as two users would, and
+ * one of those who chat is killed.
  */
 #include "examples/program.h"
 
@@ -97,6 +97,51 @@ TEST(owner_died_is_told_once_and_the_account_is_right)
     CHECK_STR(lines[1], "1601 = 1501 + 100");
 }
 
+TEST(queue_epoll_gets_all_that_three_producers_put)
+{
+    static struct run run = {.program = "example-queue_epoll"};
+
+    run_program(&run);
+    CHECK_STR(run.error, "");
+    CHECK_STR(run.out, "The sum of all is 1501500.\n");
+    CHECK_EQ(run.status, 0);
+}
+
+TEST(wait_any_gets_all_answers_and_then_sees_the_death)
+{
+    static struct run run = {.program = "example-wait_any"};
+    char *lines[LINES_MAX];
+
+    run_program(&run);
+    CHECK_STR(run.error, "");
+    CHECK_EQ(run.status, 0);
+    CHECK_EQ(cut(run.out, lines), 4);
+    CHECK_STR(lines[0], "Answer: 1");
+    CHECK_STR(lines[1], "Answer: 4");
+    CHECK_STR(lines[2], "Answer: 9");
+    check_line(lines[3], "The child: killed by SIGKILL.*");
+}
+
+TEST(race_starts_together_and_ends_with_the_last)
+{
+    static struct run run = {.program = "example-race"};
+
+    run_program(&run);
+    CHECK_STR(run.error, "");
+    CHECK_STR(run.out, "All 3 are at the start.\n3 have finished.\n");
+    CHECK_EQ(run.status, 0);
+}
+
+TEST(squares_add_up_to_what_the_same_program_in_python_says)
+{
+    static struct run run = {.program = "example-squares"};
+
+    run_program(&run);
+    CHECK_STR(run.error, "");
+    CHECK_STR(run.out, "sum of squares: 333833500\n");
+    CHECK_EQ(run.status, 0);
+}
+
 /* ---- two programs that talk ---- */
 
 struct talker {
@@ -105,21 +150,27 @@ struct talker {
     FILE *screen; /* what it prints, is read here */
 };
 
-static void talker_start(struct talker *talker, const char *digits)
+static void program_start(struct talker *talker, const struct run *run)
 {
-    const struct run run = {.program = "example-chat", .argument = {digits}};
     int in[2], out[2];
 
     CHECK_OK(pipe2(in, O_CLOEXEC));
     CHECK_OK(pipe2(out, O_CLOEXEC));
     talker->pid = CHECK_OK(fork());
     if (talker->pid == 0)
-        become(&run, in[0], out[1], 2);
+        become(run, in[0], out[1], 2);
     close(in[0]);
     close(out[1]);
     talker->keyboard = in[1];
     talker->screen = fdopen(out[0], "r");
     CHECK(talker->screen != NULL);
+}
+
+static void talker_start(struct talker *talker, const char *digits)
+{
+    const struct run run = {.program = "example-chat", .argument = {digits}};
+
+    program_start(talker, &run);
 }
 
 static void types(const struct talker *talker, const char *line)
@@ -212,5 +263,35 @@ TEST(chat_with_somebody_who_was_killed_says_so)
     CHECK_EQ(run.status, 1);
     CHECK_STR(run.out, "");
     CHECK_EQ(cut(run.error, errors), 1);
-    check_line(errors[0], ".*chat\\.c:[0-9]+: .*: No such file or directory");
+    check_line(errors[0], ".*chat\\.c:[0-9]+: .*: nobody serves this ref.*");
+}
+
+/* The second one is started when the first one says that it can be found at PATH. */
+static void strangers_meet(const char *first_verb, const char *second_verb)
+{
+    static struct run second = {.program = "example-strangers"};
+    struct talker first;
+    char path[256];
+
+    snprintf(path, sizeof path, "%s/numbers", getenv("TMPDIR"));
+    program_start(&first,
+                  &(struct run){.program = "example-strangers", .argument = {first_verb, path}});
+    reads(&first, "Ready.\n");
+    second.argument[0] = second_verb;
+    second.argument[1] = path;
+    run_program(&second);
+    CHECK_STR(second.error, "");
+    CHECK_EQ(second.status, 0);
+    reads(&first, "Got numbers with the sum 5050.\n");
+    CHECK_EQ(talker_end(&first), 0);
+}
+
+TEST(strangers_share_a_queue_by_sixteen_bytes_in_a_file)
+{
+    strangers_meet("write", "read");
+}
+
+TEST(strangers_share_a_queue_over_a_unix_socket)
+{
+    strangers_meet("listen", "connect");
 }

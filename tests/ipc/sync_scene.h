@@ -11,7 +11,9 @@
  * Whoever ends or dies wakes all sleepers, by the law of the roster; so a wake-up that is missing
  * between the living would hide behind the end of the victim. A deaf sleeper hears nothing but
  * wake-ups of its own word. And a victim may take the wake-up of a moment that no setup could
- * arrange: its .nap is called instead of its first sleep.
+ * arrange: its .nap is called instead of its first sleep. And who waits long for a lock looks
+ * again from time to time, woken or not; a sleeper here does so only if .looks_again is set, as
+ * that would mend in time what is broken.
  *
  * Programs with this file are linked with --wrap=brood__roster_sleep.
  */
@@ -24,6 +26,7 @@
 #include "harness/test.h"
 #include "ipc/sync_bed.h"
 
+#include "ipc/lock.h"
 #include "ipc/waiting.h"
 
 #ifndef BROOD_MUTANT
@@ -31,6 +34,7 @@
 #endif
 
 enum { SLEEPERS_MAX = 4, NOT_YET = 99999, LONG_SLEEPS = 8 };
+enum { STARVING_MAX_NS = 2000000, NEXT_LOOK_MAX_NS = 100000000 }; /* see lock.c */
 
 struct scene;
 typedef void scene_fn(struct scene *scene);
@@ -57,6 +61,19 @@ static unsigned nap_index; /* of the sleeper */
 static int (*nap_once)(struct sync_bed *bed, int64_t deadline);
 static bool is_deaf;
 static struct gate *held_back; /* a deaf sleeper that was woken waits here before it looks */
+static bool is_sleeper;
+static bool looks_again;
+
+/* Whether a waiter of the lock sleeps until its next look, with nothing else to do then. Before a
+ * grant there is. */
+static inline bool sleeps_between_looks(const _Atomic uint32_t *word, uint32_t value,
+                                        int64_t deadline)
+{
+    int64_t left = deadline - now_ns();
+
+    return (uintptr_t)word == (uintptr_t)&nap_bed->lock && (value & LOCK_GRANTED) == 0 &&
+           left > STARVING_MAX_NS && left <= NEXT_LOOK_MAX_NS;
+}
 
 int __wrap_brood__roster_sleep(struct roster *roster, roster_tag me, const _Atomic uint32_t *word,
                                uint32_t value, uint32_t moment, int64_t deadline);
@@ -68,15 +85,19 @@ int __wrap_brood__roster_sleep(struct roster *roster, roster_tag me, const _Atom
 {
     int (*nap)(struct sync_bed * bed, int64_t deadline) = nap_once;
 
+    bool is_between = is_sleeper && sleeps_between_looks(word, value, deadline);
+
     nap_once = NULL;
     if (nap != NULL)
         return nap(nap_bed, deadline);
-    if (deadline == NEVER)
+    if (is_between && !looks_again)
+        deadline = NEVER;
+    if (deadline == NEVER || is_between)
         atomic_store(&nap_bed->shared[LONG_SLEEPS + nap_index], 1);
     if (is_deaf) {
         int r = brood__futex_wait((const void *)(uintptr_t)word, value, deadline);
 
-        if (held_back != NULL)
+        if (held_back != NULL && r == 0)
             (void)gate_wait_ms(held_back, -1);
         return r;
     }
@@ -85,7 +106,7 @@ int __wrap_brood__roster_sleep(struct roster *roster, roster_tag me, const _Atom
 
 /* ---- sleepers ---- */
 
-/* Until the sleeper has ended, or sleeps without a time of its own. */
+/* Until the sleeper has ended, or sleeps for long. */
 static inline void scene_await_rest(struct scene *scene, unsigned index)
 {
     siginfo_t info = {0};
@@ -105,7 +126,9 @@ static inline void scene_start(struct scene *scene, sleeper_fn *work)
     atomic_store(&scene->bed->results[index], NOT_YET);
     atomic_store(&scene->bed->shared[LONG_SLEEPS + index], 0);
     nap_index = index;
+    is_sleeper = true;
     scene->pids[index] = bed_fork(scene->bed, index, work);
+    is_sleeper = false;
     scene->sleepers++;
     scene_await_rest(scene, index);
 }
@@ -154,6 +177,7 @@ static inline void scene_setup(void *memory, void *context)
     scene->sleepers = 0;
     (void)brood__wait_looks(); /* on one CPU, so that nobody spins */
     is_deaf = false;
+    looks_again = false;
     nap_bed = scene->bed;
     nap_once = NULL;
     if (scene->arrange != NULL)

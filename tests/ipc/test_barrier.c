@@ -113,6 +113,79 @@ TEST(a_death_between_two_rounds_breaks_the_second)
     bed_close(bed);
 }
 
+static void wait_for_ever(struct sync_bed *bed, unsigned index)
+{
+    arrive(bed, index);
+    for (;;)
+        (void)pause();
+}
+
+/* Two in one place after the other, as when a block is released and had again. */
+TEST(a_new_barrier_knows_nothing_of_who_died_at_the_old_one)
+{
+    struct sync_bed *bed = bed_open(BED_PROCESSES);
+    pid_t victim;
+
+    CHECK_OK(brood_barrier_init(&bed->barrier, 2));
+    victim = bed_fork(bed, 0, arrive);
+    while (brood_barrier_waiting(&bed->barrier) == 0)
+        brood__yield();
+    bed_kill(victim);
+    CHECK_OK(brood_barrier_init(&bed->barrier, 1));
+    CHECK_EQ(brood_barrier_wait(&bed->barrier, 0), 0);
+    brood_barrier_reset(&bed->barrier);
+    CHECK_EQ(brood_barrier_wait(&bed->barrier, 0), 0);
+    bed_close(bed);
+}
+
+TEST(a_new_barrier_does_not_care_for_who_passed_the_old_one_and_dies)
+{
+    struct sync_bed *bed = bed_open(BED_PROCESSES);
+    pid_t victim;
+
+    CHECK_OK(brood_barrier_init(&bed->barrier, 2));
+    victim = bed_fork(bed, 0, wait_for_ever);
+    CHECK_OK(brood_barrier_wait(&bed->barrier, TEST_PATIENCE_MS));
+    CHECK_OK(brood_barrier_init(&bed->barrier, 1));
+    bed_kill(victim);
+    CHECK_EQ(brood_barrier_wait(&bed->barrier, 0), 0);
+    bed_close(bed);
+}
+
+static void *arrive_in_thread(void *argument)
+{
+    (void)!brood_barrier_wait(argument, BROOD_FOREVER);
+    return NULL;
+}
+
+/* To a forked child the threads of its parent are dead. */
+TEST(barriers_of_private_memory_that_are_pages_apart_are_told_apart)
+{
+    char *pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    brood_barrier *first = (void *)pages, *second = (void *)(pages + 4096);
+    pthread_t thread;
+    pid_t pid;
+    int status;
+
+    CHECK(pages != MAP_FAILED);
+    CHECK_OK(brood_barrier_init(first, 2));
+    CHECK_OK(brood_barrier_init(second, 1));
+    CHECK_EQ(pthread_create(&thread, NULL, arrive_in_thread, first), 0);
+    while (brood_barrier_waiting(first) == 0)
+        brood__yield();
+    pid = CHECK_OK(fork());
+    if (pid == 0) {
+        CHECK_EQ(brood_barrier_wait(second, 0), 0);
+        CHECK_ERR(brood_barrier_wait(first, 0), BROOD_EBROKEN);
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+    CHECK_OK(brood_barrier_wait(first, TEST_PATIENCE_MS));
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_OK(munmap(pages, 8192));
+}
+
 TEST(wrong_parties_are_told)
 {
     brood_barrier barrier = {0};
@@ -222,6 +295,87 @@ TEST(what_was_begun_by_the_dead_is_run_again)
     CHECK_EQ(bed->results[0] + bed->results[1], BROOD_OWNER_DIED);
     CHECK_EQ(atomic_load(&bed->shared[0]), 3);
     bed_close(bed);
+}
+
+/* ---- a fork inside ---- */
+
+static void try_it(struct sync_bed *bed, unsigned index)
+{
+    atomic_store(&bed->results[index], brood_once_run(&bed->once, run_it, bed, 0));
+}
+
+/* The parent stays until the child, which returns from here too, has ended. */
+static int fork_inside(void *argument)
+{
+    struct sync_bed *bed = argument;
+    pid_t pid = CHECK_OK(fork());
+    int status;
+
+    atomic_store(&bed->results[15], (int)pid);
+    if (pid == 0)
+        return (int)bed->values[1];
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+    bed_crew(bed, 1, try_it);
+    return 0;
+}
+
+static void only_the_parent_ends_it(int child_result, int child_gets)
+{
+    struct sync_bed *bed = bed_open(BED_PROCESSES);
+    pid_t me = getpid();
+    int r;
+
+    bed->values[1] = (uint64_t)child_result;
+    r = brood_once_run(&bed->once, fork_inside, bed, 0);
+    if (getpid() != me) {
+        CHECK_EQ(r, child_gets);
+        CHECK_ERR(brood_once_run(&bed->once, run_it, bed, 0), -ETIMEDOUT);
+        brood__member_leave_all();
+        _exit(0);
+    }
+    CHECK_EQ(r, 0);
+    CHECK_EQ(bed->results[0], -ETIMEDOUT);
+    CHECK_EQ(brood_once_run(&bed->once, run_it, bed, 0), 0);
+    CHECK_EQ(atomic_load(&bed->shared[0]), 0);
+    bed_close(bed);
+}
+
+TEST(a_child_forked_inside_a_once_does_not_end_it)
+{
+    only_the_parent_ends_it(0, 0);
+    only_the_parent_ends_it(7, 0);
+    only_the_parent_ends_it(-EIO, -EIO);
+}
+
+static int fork_inside_alone(void *argument)
+{
+    int status;
+    pid_t pid = CHECK_OK(fork());
+
+    *(pid_t *)argument = pid;
+    if (pid == 0)
+        return 0;
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+    return 0;
+}
+
+static int must_not_run(void *argument)
+{
+    (void)argument;
+    FAIL("it runs twice");
+}
+
+TEST(in_private_memory_a_once_is_done_in_a_child_forked_inside_it_too)
+{
+    brood_once once = {0};
+    pid_t pid = 0;
+
+    CHECK_EQ(brood_once_run(&once, fork_inside_alone, &pid, 0), 0);
+    CHECK_EQ(brood_once_run(&once, must_not_run, NULL, 0), 0);
+    if (pid == 0)
+        _exit(0);
 }
 
 /* ---- damage ---- */

@@ -131,6 +131,26 @@ TEST(a_zeroed_block_is_zero_whatever_lay_there)
     bed_free(&bed);
 }
 
+/* Of a thread that was stopped between two instructions: the block has an owner, and its length is
+ * still that of the block before. */
+TEST(a_block_that_is_begun_blocks_no_more_than_it_has)
+{
+    struct bed bed;
+    struct block_entry *entry;
+    uint32_t serial;
+
+    (void)bed_new(&bed, CHUNKS);
+    CHECK(brood__block_give(&bed.region, keep_chunks(&bed, CHUNKS)));
+    entry = (void *)(bed.region.base + bed.region.table);
+    serial = atomic_fetch_add(&entry->serial, 1) + 1;
+    atomic_store(&entry->word, (uint64_t)1 << 61 | (uint64_t)serial << 32 | bed.me);
+    CHECK_EQ(used_chunks(&bed), 1);
+    check_conserved(&bed);
+    CHECK_EQ(keep_chunks(&bed, CHUNKS - 1), bed.region.chunks + chunk_len());
+    CHECK_EQ(used_chunks(&bed), CHUNKS);
+    bed_free(&bed);
+}
+
 TEST(memory_that_others_left_is_found_before_more_is_used)
 {
     struct bed bed;

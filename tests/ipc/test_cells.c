@@ -222,7 +222,7 @@ struct ring {
 
 static struct ring new_ring(uint32_t count, uint64_t start)
 {
-    struct cells_shape shape = brood__cells_shape(count, sizeof(uint64_t));
+    struct cells_shape shape = brood__cells_shape(count, sizeof(uint64_t), false);
     size_t roster_len = (brood__roster_len(8) + 4095) & ~(size_t)4095;
     struct ring ring = {.len = roster_len + sizeof(struct cells) + brood__cells_len(&shape)};
     const struct member *member;
@@ -357,16 +357,16 @@ TEST(hints_may_lag)
     free_ring(&ring);
 }
 
-TEST(small_items_are_packed_and_a_small_capacity_is_exact)
+TEST(small_items_are_packed_if_asked)
 {
-    struct cells_shape shape = brood__cells_shape(1000, 8);
+    struct cells_shape shape = brood__cells_shape(1000, 8, true);
 
     CHECK(shape.pack > 1 && shape.pack <= PACK_MAX);
     CHECK(shape.pack * 8 <= shape.room);
-    CHECK_EQ(brood__cells_shape(100, 8).pack, 1);
-    CHECK_EQ(brood__cells_shape(1000, 0).pack, 1);
-    CHECK(brood__cells_shape(1000, 4000).room >= 4000);
-    CHECK(brood__cells_shape(1000, 100000).room < 4000);
+    CHECK_EQ(brood__cells_shape(1000, 8, false).pack, 1);
+    CHECK_EQ(brood__cells_shape(1000, 0, true).pack, 1);
+    CHECK(brood__cells_shape(1000, 4000, true).room >= 4000);
+    CHECK(brood__cells_shape(1000, 100000, true).room < 4000);
 }
 
 /* ---- who is woken ---- */

@@ -269,7 +269,7 @@ enum { ITEM_LEN = 16, ITEMS = 7, PACKED_CAPACITY = 124 };
 static struct queue_scene packed_scene(scene_fn *operate)
 {
     return (struct queue_scene){
-        .options = {.item_size = ITEM_LEN, .capacity = PACKED_CAPACITY},
+        .options = {.item_size = ITEM_LEN, .capacity = PACKED_CAPACITY, .pack = true},
         .len = ITEM_LEN,
         .operate = operate,
     };

@@ -194,7 +194,7 @@ TEST(those_who_wait_for_an_event_are_told_of_a_death)
     bed_await_rest(pid);
     bed_victim(bed, 0, just_join);
     CHECK_EQ(waitpid(pid, NULL, 0), pid);
-    CHECK_EQ(bed->results[0], BROOD_PEER_DIED);
+    CHECK_EQ(bed->results[0], BROOD_EPEER);
     bed_close(bed);
 }
 

@@ -328,6 +328,27 @@ TEST(a_stopped_waiter_does_not_keep_what_it_was_granted)
     bed_close(bed);
 }
 
+/* The time of the one that comes by is over long before the grant is old. */
+TEST(one_whose_time_is_over_leaves_a_fresh_grant_alone)
+{
+    struct sync_bed *bed = bed_open(BED_PROCESSES);
+    pid_t waiter;
+
+    CHECK_EQ(brood_lock_acquire(&bed->lock, 0), 0);
+    waiter = bed_fork(bed, 0, take_and_give);
+    while (((const _Atomic uint32_t *)&bed->lock)[1] == 0) /* .starving */
+        brood__yield();
+    CHECK_OK(kill(waiter, SIGSTOP));
+    CHECK_EQ(waitpid(waiter, NULL, WUNTRACED), waiter);
+    CHECK_EQ(brood_lock_release(&bed->lock), 0);
+    CHECK_ERR(brood_lock_acquire(&bed->lock, 5), -ETIMEDOUT);
+    CHECK(((const _Atomic uint32_t *)&bed->lock)[1] != 0);
+    CHECK_OK(kill(waiter, SIGCONT));
+    CHECK_EQ(waitpid(waiter, NULL, 0), waiter);
+    CHECK_EQ(bed->results[0], 0);
+    bed_close(bed);
+}
+
 /* ---- storms ---- */
 
 enum { STORM_CREW = 4, STORM_KILLS = 100 };

@@ -478,6 +478,34 @@ TEST(whoever_starves_is_before_the_one_that_just_had_it)
     bed_close(scene.bed);
 }
 
+/* The first one is woken, and held up before it looks. The test takes the lock and gives it back,
+ * and neither time sees that the second one sleeps. */
+TEST(nobody_sleeps_for_long_because_another_was_stopped_when_it_was_woken)
+{
+    struct scene scene = {.bed = bed_open(BED_PROCESSES)};
+    struct lock_words *words = lock_words(&scene.bed->lock);
+    struct gate *gate = gate_new();
+
+    nap_bed = scene.bed;
+    CHECK_EQ(brood_lock_acquire(&scene.bed->lock, 0), 0);
+    atomic_store(&words->starving, atomic_load(&words->word) & LOCK_TAG); /* neither of them */
+    looks_again = true;
+    held_back = gate;
+    scene_deaf_sleeper(&scene, come_and_go);
+    held_back = NULL;
+    scene_deaf_sleeper(&scene, come_and_go);
+    atomic_store(&words->starving, 0);
+    CHECK_EQ(brood_lock_release(&scene.bed->lock), 0);
+    CHECK_OK(brood_lock_acquire(&scene.bed->lock, TEST_PATIENCE_MS));
+    CHECK_EQ(brood_lock_release(&scene.bed->lock), 0);
+    if (!bed_has_ended(scene.pids[1], deadline_in(TEST_PATIENCE_MS)))
+        FAIL("the second sleeper is stranded");
+    gate_open(gate);
+    scene_await_sleepers(&scene);
+    gate_free(gate);
+    bed_close(scene.bed);
+}
+
 /* ---- the recursive one ---- */
 
 static void enter_twice_and_leave(struct scene *scene)

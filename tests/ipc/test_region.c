@@ -440,6 +440,38 @@ TEST(large_blocks_keep_some_pages_and_give_the_others_back)
     brood__region_drop(region);
 }
 
+/* What is behind the chunk at OFFSET, as the table has it. */
+static unsigned pages_at(const struct region *region, uint64_t offset)
+{
+    const struct block_entry *entries = (const void *)(region->base + region->table);
+    uint64_t index = (offset - region->chunks) >> region->chunk_shift;
+
+    return (unsigned)(atomic_load(&entries[index].word) >> 59 & 3);
+}
+
+TEST(a_region_for_reading_gives_nothing_back_and_knows_it)
+{
+    struct region *region =
+        make(&(brood_region_options){.size_max = 128 * MIB, .readonly_elsewhere = true}, 0);
+    uint64_t before = resident(region->fd);
+    char *memory = brood__region_alloc(region, 66 * MIB);
+    uint64_t offset;
+    unsigned ready;
+
+    CHECK(memory != NULL);
+    offset = (uint64_t)(memory - region->base);
+    ready = pages_at(region, offset);
+    memset(memory, 1, 66 * MIB);
+    CHECK(brood__region_release(region, memory));
+    CHECK(resident(region->fd) >= before + 66 * MIB);
+    CHECK_EQ(pages_at(region, offset), ready);
+    CHECK_EQ(pages_at(region, offset + 66 * MIB - 1), ready);
+    memory = brood__region_alloc(region, 66 * MIB);
+    CHECK(memory != NULL);
+    CHECK(is_zero(memory, 66 * MIB));
+    brood__region_drop(region);
+}
+
 /* ---- what fails ---- */
 
 static void make_and_use(void *context)

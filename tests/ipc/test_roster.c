@@ -215,6 +215,14 @@ static void fill_at_random(void *memory, size_t len)
     }
 }
 
+/* With the copy that is kept of it. */
+static void write_slots(struct roster *roster, uint32_t slots)
+{
+    uint32_t words[2] = {slots, ~slots};
+
+    memcpy(roster, words, sizeof words);
+}
+
 TEST(a_damaged_roster_is_looked_at_without_a_crash)
 {
     struct bed bed = bed_open(ROSTER_SLOTS_MAX);
@@ -225,7 +233,7 @@ TEST(a_damaged_roster_is_looked_at_without_a_crash)
         uint32_t slots = (uint32_t)test_random_below(2 * ROSTER_SLOTS_MAX);
 
         fill_at_random(bed.roster, len);
-        memcpy(bed.roster, &slots, sizeof slots);
+        write_slots(bed.roster, slots);
         CHECK(brood__roster_check(bed.roster, len) <= ROSTER_SLOTS_MAX);
         for (int i = 0; i < 1000; i++) {
             roster_tag tag = (roster_tag)test_random();
@@ -247,13 +255,51 @@ TEST(memory_too_short_for_its_slots_is_no_roster)
 
     CHECK_EQ(brood__roster_check(bed.roster, brood__roster_len(SLOTS) - 1), 0);
     CHECK_EQ(brood__roster_check(bed.roster, 8), 0);
-    memcpy(bed.roster, &slots, sizeof slots);
+    write_slots(bed.roster, slots);
     CHECK_EQ(brood__roster_check(bed.roster, SIZE_MAX / 2), 0);
     CHECK_ERR(brood__roster_join(bed.roster, &(roster_tag){0}), BROOD_EABI);
     slots = 0;
-    memcpy(bed.roster, &slots, sizeof slots);
+    write_slots(bed.roster, slots);
     CHECK_EQ(brood__roster_check(bed.roster, SIZE_MAX / 2), 0);
     bed_close(&bed);
+}
+
+/* As much memory as the roster needs, and none behind it. */
+static struct roster *roster_before_a_wall(unsigned slots, char **out_memory, size_t *out_len)
+{
+    size_t len = (brood__roster_len(slots) + 4095) & ~(size_t)4095;
+    char *memory =
+        mmap(NULL, len + 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct roster *roster = (void *)(memory + len - brood__roster_len(slots));
+
+    CHECK(memory != MAP_FAILED);
+    CHECK_OK(mprotect(memory + len, 4096, PROT_NONE));
+    brood__roster_init(roster, slots);
+    *out_memory = memory;
+    *out_len = len + 4096;
+    return roster;
+}
+
+TEST(a_number_of_slots_that_has_grown_lets_nobody_beyond_the_roster)
+{
+    char *memory;
+    size_t len;
+    struct roster *roster = roster_before_a_wall(SLOTS, &memory, &len);
+    uint32_t grown = ROSTER_SLOTS_MAX;
+    roster_tag tags[SLOTS], tag;
+
+    for (unsigned i = 0; i < SLOTS; i++)
+        CHECK_OK(brood__roster_join(roster, &tags[i]));
+    memcpy(roster, &grown, sizeof grown);
+    CHECK_ERR(brood__roster_join(roster, &tag), BROOD_EABI);
+    CHECK_EQ(brood__roster_check(roster, SIZE_MAX / 2), 0);
+    brood__roster_look(roster);
+    CHECK(!brood__roster_dead_note(roster, 1));
+    grown = SLOTS;
+    memcpy(roster, &grown, sizeof grown);
+    for (unsigned i = 0; i < SLOTS; i++)
+        brood__roster_leave(roster, tags[i]);
+    CHECK_OK(munmap(memory, len));
 }
 
 /* ---- ways to live and to go ---- */

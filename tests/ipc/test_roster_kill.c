@@ -48,6 +48,7 @@ struct scene {
     roster_tag me; /* the victim's */
 };
 
+static struct gate *note_gates[2];
 static struct notes *held_by; /* in sleepers */
 
 int __wrap_brood__futex_wait_any(const struct futex_watch *watches, unsigned count,
@@ -546,6 +547,80 @@ TEST_LIMIT(who_is_held_up_in_a_join_takes_nobodys_slot, 300)
 
     plan.meanwhile = others_come_and_go;
     step_pause(&plan);
+}
+
+enum { NOTE = 77 };
+
+static void leave_when_the_gate_opens(struct bed *bed, roster_tag me)
+{
+    brood__roster_note(bed->roster, me, NOTE);
+    gate_count(bed->joined);
+    gate_wait(note_gates[0]);
+    brood__roster_leave(bed->roster, me);
+    gate_open(note_gates[1]);
+    bed_wait_for_ever(bed, me);
+}
+
+static void one_with_a_note(void *memory, void *context)
+{
+    struct scene *scene = context;
+
+    scene->bed = bed_over(memory, scene->slots);
+    for (unsigned i = 0; i < 2; i++)
+        note_gates[i] = gate_new();
+    scene->player = bed_start(&scene->bed, leave_when_the_gate_opens);
+    gate_wait_count(scene->bed.joined, 2);
+}
+
+static void look_for_the_note(void *memory, void *context)
+{
+    struct scene *scene = context;
+
+    (void)memory;
+    atomic_store(&scene->bed.board->answers[0], brood__roster_dead_note(scene->bed.roster, NOTE));
+}
+
+static void it_leaves(void *memory, const struct step_victim *victim, void *context)
+{
+    (void)memory;
+    (void)victim;
+    (void)context;
+    gate_open(note_gates[0]);
+    gate_wait(note_gates[1]);
+}
+
+static void no_dead_one_had_it(void *memory, const struct step_victim *victim, void *context)
+{
+    struct scene *scene = context;
+
+    (void)memory;
+    CHECK(victim->finished);
+    if (atomic_load(&scene->bed.board->answers[0]) != 0)
+        FAIL("one that left is taken for dead");
+}
+
+static void clear_with_gates(void *memory, void *context)
+{
+    clear(memory, context);
+    for (unsigned i = 0; i < 2; i++)
+        gate_free(note_gates[i]);
+}
+
+static void step_over_a_leave(struct scene *scene)
+{
+    struct step_plan plan = plan_of(scene, NULL, look_for_the_note, no_dead_one_had_it);
+
+    plan.setup = one_with_a_note;
+    plan.teardown = clear_with_gates;
+    plan.meanwhile = it_leaves;
+    step_pause(&plan);
+}
+
+TEST_LIMIT(who_leaves_while_its_note_is_looked_for_is_not_dead, 300)
+{
+    struct scene scene = {.slots = 3};
+
+    step_over_a_leave(&scene);
 }
 
 /* ---- two things at once ---- */

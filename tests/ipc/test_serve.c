@@ -120,7 +120,7 @@ TEST(who_asks_gets_the_object_in_any_process)
     CHECK_EQ(waitpid(pid, &status, 0), pid);
     CHECK_EQ(status, 0);
     brood__serve_stop(number);
-    CHECK_ERR(brood__serve_ask(number), -ENOENT);
+    CHECK_ERR(brood__serve_ask(number), BROOD_EREF);
     brood__serve_stop(number);
     close(object);
 }
@@ -155,7 +155,7 @@ TEST(what_is_given_once_is_given_once_and_the_thread_leaves)
 
         CHECK_OK(brood__serve(number, object, true));
         check_gives(number, inode);
-        CHECK_ERR(brood__serve_ask(number), -ENOENT);
+        CHECK_ERR(brood__serve_ask(number), BROOD_EREF);
     }
     await_threads(usual);
 }
@@ -192,7 +192,7 @@ TEST(nobody_serves_what_a_killed_process_served)
 
     check_gives(number, brood__fd_inode(object));
     end_process(pid);
-    CHECK_ERR(brood__serve_ask(number), -ENOENT);
+    CHECK_ERR(brood__serve_ask(number), BROOD_EREF);
     close(object);
 }
 
@@ -220,7 +220,7 @@ TEST(a_forked_child_does_not_keep_the_name_of_its_dead_parent)
     server = start_server(number, object, fork_a_witness, memory);
     end_process(server);
     start = now_ns();
-    CHECK_ERR(brood__serve_ask(number), -ENOENT);
+    CHECK_ERR(brood__serve_ask(number), BROOD_EREF);
     CHECK(now_ns() - start < 1000000000);
     end_process(*(pid_t *)memory);
     brood__memory_unmap(memory, 4096);
@@ -239,7 +239,7 @@ TEST(a_child_serves_for_itself_and_its_parent_for_itself)
     brood__serve_stop(number);
     check_gives(number, brood__fd_inode(object));
     end_process(pid);
-    CHECK_ERR(brood__serve_ask(number), -ENOENT);
+    CHECK_ERR(brood__serve_ask(number), BROOD_EREF);
     close(object);
 }
 
@@ -377,7 +377,7 @@ static void *tell_lie(void *context)
 TEST(a_liar_with_the_right_name_is_not_believed)
 {
     static const struct lie lies[] = {
-        {"", 0, 0, -ENOENT},
+        {"", 0, 0, BROOD_EREF},
         {"x", 1, 0, -EPROTO},
         {"x", 1, 1, -EPROTO},
         {"xxxxxxxx", 8, 1, -EPROTO},
@@ -388,6 +388,9 @@ TEST(a_liar_with_the_right_name_is_not_believed)
         {"dorb\1\0\0\0", 8, 1, -EPROTO},
         {"dorb\xff\xff\xff\xff", 8, 1, -EPROTO},
         {"dorb\xff\xff\xff\xff", 8, 0, -EPERM},
+        {"dorb\xf4\xff\xff\xff", 8, 0, -ENOMEM},
+        {"dorb\xf4\xff\xff\xff", 8, 1, -EPROTO},
+        {"dorb\xf5\xff\xff\xff", 8, 0, -EPROTO},
     };
 
     for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
@@ -403,6 +406,80 @@ TEST(a_liar_with_the_right_name_is_not_believed)
         CHECK_EQ(pthread_join(thread, NULL), 0);
         close(liar.listener);
     }
+}
+
+/* It takes the first place, accepts, and is gone. */
+static void *hang_up(void *context)
+{
+    struct pollfd waited = {.fd = *(int *)context, .events = POLLIN};
+
+    CHECK_EQ(brood__fd_wait(&waited, 1, deadline_in(TEST_PATIENCE_MS)), 1);
+    brood__fd_close(CHECK_OK(brood__socket_accept(waited.fd)));
+    return NULL;
+}
+
+TEST(one_that_ends_before_it_answers_is_passed_over)
+{
+    uint64_t number = new_number();
+    int object = new_object();
+    char name[48];
+    pthread_t thread;
+    int listener;
+
+    make_name(number, name);
+    listener = CHECK_OK(brood__socket_listen(name));
+    CHECK_OK(brood__serve(number, object, false));
+    CHECK_EQ(pthread_create(&thread, NULL, hang_up, &listener), 0);
+    check_gives(number, brood__fd_inode(object));
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    close(listener);
+    brood__serve_stop(number);
+    close(object);
+}
+
+/* So many descriptors are under way that the kernel takes no more. */
+static void fill_a_socket(int object, int ends[2])
+{
+    int64_t r;
+
+    do {
+        struct iovec part = {.iov_base = "x", .iov_len = 1};
+
+        r = brood__socket_send_parts(ends[0], &part, 1, &object, 1);
+    } while (r > 0);
+    CHECK_EQ(r, -ETOOMANYREFS);
+}
+
+static int serve_with_too_many_under_way(void *context)
+{
+    const struct rlimit few = {.rlim_cur = 40, .rlim_max = 40};
+    uint64_t number = new_number();
+    int object = *(int *)context;
+    int ends[2];
+    int r;
+
+    CHECK_OK(setrlimit(RLIMIT_NOFILE, &few));
+    CHECK_OK(brood__socket_pair(false, ends));
+    fill_a_socket(object, ends);
+    CHECK_OK(brood__serve(number, object, false));
+    r = brood__serve_ask(number);
+    close(ends[0]);
+    close(ends[1]);
+    if (r == -ETOOMANYREFS)
+        check_gives(number, brood__fd_inode(object));
+    brood__serve_stop(number);
+    return -r;
+}
+
+TEST(what_keeps_a_server_from_giving_is_told)
+{
+    int object = new_object();
+    int told = other_user(&object, serve_with_too_many_under_way);
+
+    close(object);
+    if (told == 77)
+        SKIP("needs to be root");
+    CHECK_EQ(told, ETOOMANYREFS);
 }
 
 TEST(a_server_without_room_for_descriptors_answers_when_it_has_room)
@@ -491,7 +568,7 @@ TEST(an_asker_without_room_leaves_what_is_given_once)
 
 static void check_known(int error)
 {
-    static const int known[] = {-ENOMEM, -EMFILE, -EAGAIN, -ENOENT, -EIO, -ETIMEDOUT};
+    static const int known[] = {-ENOMEM, -EMFILE, -EAGAIN, BROOD_EREF, -EIO, -ETIMEDOUT};
 
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (known[i] == error)
@@ -559,15 +636,15 @@ static void serve_in_a_child(void *unused)
     }
     do
         r = brood__serve_ask(number);
-    while (r == -ENOENT && !is_dead(pid));
+    while (r == BROOD_EREF && !is_dead(pid));
     if (r >= 0) {
         CHECK_EQ(brood__fd_inode(r), brood__fd_inode(object));
         brood__fd_close(r);
     } else {
-        CHECK_EQ(r, -ENOENT);
+        CHECK_EQ(r, BROOD_EREF);
     }
     end_process(pid);
-    CHECK_ERR(brood__serve_ask(number), -ENOENT);
+    CHECK_ERR(brood__serve_ask(number), BROOD_EREF);
     brood__fd_close(object);
 }
 

@@ -298,7 +298,7 @@ static int bounded_unit_comes(struct sync_bed *bed, int64_t deadline)
     _Atomic uint32_t *words = (_Atomic uint32_t *)(void *)&bed->bounded;
 
     (void)deadline;
-    atomic_store(&words[8], 0);
+    atomic_store(&words[8 + UNITS - 1], 0);
     (void)atomic_fetch_add(&words[0], 1);
     return 0;
 }
@@ -328,6 +328,36 @@ TEST_LIMIT(no_bounded_unit_is_slept_over, 300)
                           .look_after = victim_has_finished};
 
     scene_pause(&scene, "bounded acquire, and a release meanwhile");
+}
+
+/* The test gives back the unit that the victim looks at last; then the victim's time is over. */
+static int bounded_unit_comes_late(struct sync_bed *bed, int64_t deadline)
+{
+    (void)bounded_unit_comes(bed, deadline);
+    return -ETIMEDOUT;
+}
+
+static void acquire_bounded_in_time(struct scene *scene)
+{
+    CHECK_EQ(brood_bounded_semaphore_acquire(&scene->bed->bounded, 1), 0);
+}
+
+/* The test looks at that unit first: the other one becomes free before this one is taken. */
+static void the_free_one_changes(struct scene *scene)
+{
+    release_bounded(scene);
+    acquire_bounded(scene);
+}
+
+TEST_LIMIT(one_that_gives_up_has_overlooked_no_unit, 300)
+{
+    struct scene scene = {.arrange = all_bounded_are_mine,
+                          .operate = acquire_bounded_in_time,
+                          .nap = bounded_unit_comes_late,
+                          .meanwhile = the_free_one_changes,
+                          .look_after = victim_has_finished};
+
+    scene_pause(&scene, "bounded acquire whose time is over, and the free unit changes");
 }
 
 static void one_waits_for_a_bounded_unit(struct scene *scene)

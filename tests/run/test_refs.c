@@ -369,8 +369,8 @@ TEST(a_ref_of_nothing_opens_nothing)
     CHECK_ERR(brood_queue_open(&queue, none), -EINVAL);
     CHECK_ERR(brood_region_open(&region, none), -EINVAL);
     CHECK_ERR(brood_pipe_open(&pipe, none), -EINVAL);
-    CHECK_ERR(brood_queue_open(&queue, nobodys), -ENOENT);
-    CHECK_ERR(brood_region_open(&region, nobodys), -ENOENT);
+    CHECK_ERR(brood_queue_open(&queue, nobodys), BROOD_EREF);
+    CHECK_ERR(brood_region_open(&region, nobodys), BROOD_EREF);
 }
 
 TEST(a_ref_of_a_queue_that_is_gone_opens_nothing)
@@ -380,7 +380,7 @@ TEST(a_ref_of_a_queue_that_is_gone_opens_nothing)
 
     brood_queue_free(queue);
     queue = NULL;
-    CHECK_ERR(brood_queue_open(&queue, ref), -ENOENT);
+    CHECK_ERR(brood_queue_open(&queue, ref), BROOD_EREF);
 }
 
 TEST(a_ref_opens_as_what_it_is_and_nothing_else)

@@ -29,6 +29,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
@@ -381,8 +382,11 @@ int brood__memory_sealed_check(int fd, uint64_t len)
 
     if (seals < 0 || (seals & needed) != needed || fstat(fd, &status) < 0)
         return -EPROTO;
-    /* A hole is filled when it is first read, and if it cannot be, by a SIGBUS. */
-    if ((uint64_t)status.st_size != len || (uint64_t)status.st_blocks < len / BLOCK_LEN)
+    /* A hole is filled when it is first read, and if it cannot be, by a SIGBUS. Pages may also lie
+     * beyond the end, where they fill no hole but count as blocks; so the kernel is asked for the
+     * first hole, which is the end. That moves the offset of the object, which nobody uses. */
+    if ((uint64_t)status.st_size != len || (uint64_t)status.st_blocks < len / BLOCK_LEN ||
+        lseek(fd, 0, SEEK_HOLE) < (off_t)len)
         return -EPROTO;
     return 0;
 }
