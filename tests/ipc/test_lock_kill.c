@@ -405,7 +405,7 @@ static void starve_and_leave(struct sync_bed *bed, unsigned index)
     int r;
 
     nap_once = oversleep;
-    r = brood_lock_acquire(&bed->lock, 5);
+    r = brood_lock_acquire(&bed->lock, (int64_t)(40 * test_time_factor()));
     if (r >= 0)
         CHECK_EQ(brood_lock_release(&bed->lock), 0);
     atomic_store(&bed->results[index], r);

@@ -495,8 +495,8 @@ int brood__futex_wait_any(const struct futex_watch *watches, unsigned count, int
                                         .flags = FUTEX_OF_32_BITS};
     t.tv_sec = (time_t)(deadline / 1000000000);
     t.tv_nsec = (long)(deadline % 1000000000);
-    r = checked(syscall(SYS_futex_waitv, list, count, 0, deadline == NEVER ? NULL : &t,
-                        CLOCK_MONOTONIC));
+    r = checked(
+        syscall(SYS_futex_waitv, list, count, 0, deadline == NEVER ? NULL : &t, CLOCK_MONOTONIC));
     if (r >= 0 || r == -EAGAIN || r == -EINTR)
         return 0;
     /* Old sandboxes refuse what they do not know with EPERM; and there may be no memory for it. */
