@@ -285,7 +285,7 @@ static pid_t start_impatient(struct queue_scene *scene)
     if (pid != 0)
         return pid;
     nap_once = let_another_sleep;
-    CHECK_ERR(scene_put(scene, OTHERS, 100, 1), -ETIMEDOUT);
+    CHECK_ERR(scene_put(scene, OTHERS, 100, (int64_t)(100 * test_time_factor())), -ETIMEDOUT);
     stay_alive(scene);
     return 0;
 }
