@@ -27,6 +27,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef SYS_futex_waitv /* musl's headers are older than the call */
+#define SYS_futex_waitv 449
+#endif
+
 static brood_queue *new_queue(const brood_queue_options *options)
 {
     brood_queue *queue = NULL;
