@@ -36,6 +36,7 @@
 
 #include <brood/base.h>
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -521,6 +522,7 @@ static bool claim_message(struct cell *cell, uint64_t word, uint64_t ticket,
 
     if (!atomic_compare_exchange_strong(&cell->word, &word, mine))
         return false;
+    assert(wish->claim != NULL);
     *wish->claim = (struct cell_claim){.cell = cell, .ticket = ticket, .word = mine};
     return true;
 }
@@ -565,6 +567,20 @@ static void begin(const struct cells_view *view, struct walk *walk)
     walk->skipped_count = 0;
 }
 
+/* To the next ticket. How many this one counts in a walk: 0 if it was over and the head follows, as
+ * the head may lag by more than a lap (messages that were given up move only the tail). */
+static unsigned go_on(const struct cells_view *view, struct walk *walk, uint64_t word)
+{
+    bool over = ahead(word, walk->ticket) > 0;
+    bool leads = over && walk->leading;
+    uint64_t next = leads ? next_after(view, word, walk->ticket) : walk->ticket + 1;
+
+    if (over || BROOD_MUTANT == MUTANT_HEAD_OVER_READING)
+        follow(view, walk, next);
+    walk->ticket = next;
+    return leads ? 0 : 1;
+}
+
 /* STEP_TAKE: the wish is fulfilled; STEP_NOTHING, STEP_RESTART. */
 static enum step walk_once(const struct cells_view *view, struct walk *walk, struct wish *wish)
 {
@@ -582,17 +598,7 @@ static enum step walk_once(const struct cells_view *view, struct walk *walk, str
                                  : copy_items(view, cell, word, walk->ticket, wish))
                 return STEP_TAKE;
         } else if (step == STEP_ON) {
-            bool over = ahead(word, walk->ticket) > 0;
-            uint64_t next =
-                over && walk->leading ? next_after(view, word, walk->ticket) : walk->ticket + 1;
-
-            if (over || BROOD_MUTANT == MUTANT_HEAD_OVER_READING)
-                follow(view, walk, next);
-            /* The head may lag by more than a lap: messages that were given up move only the
-             * tail. */
-            if (!walk->leading || !over)
-                room--;
-            walk->ticket = next;
+            room -= go_on(view, walk, word);
         } else if (step != STEP_AGAIN) {
             return step;
         }

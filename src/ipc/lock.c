@@ -187,11 +187,11 @@ static int64_t sleep_end(const struct taking *taking, int64_t now)
 {
     int64_t end = NEVER;
 
-    if ((taking->seen & LOCK_GRANTED) != 0)
-        end = now + GRANT_NS;
-    else if (now < taking->starving_at)
+    bool granted = (taking->seen & LOCK_GRANTED) != 0;
+
+    if (!granted && now < taking->starving_at)
         end = taking->starving_at;
-    else if (atomic_load(&taking->lock->starving) != taking->me)
+    else if (granted || atomic_load(&taking->lock->starving) != taking->me)
         end = now + GRANT_NS;
     return end < taking->deadline ? end : taking->deadline;
 }

@@ -80,6 +80,8 @@ static inline void lock_give(struct lock_words *lock, const struct member *membe
 #if BROOD_MUTANT != MUTANT_NO_WAKE
     if (__builtin_expect((word & LOCK_WAITED) != 0, 0))
         brood__futex_wake(&lock->word, 1);
+#else
+    (void)word;
 #endif
 }
 

@@ -303,7 +303,8 @@ static int make_message(const struct packet *packet, brood_message *out_message)
         message.data = brood__alloc(packet->len);
         if (message.data == NULL)
             return -ENOMEM;
-        memcpy(message.data, packet->data, packet->len);
+        if (packet->len > 0 && packet->data != NULL)
+            memcpy(message.data, packet->data, packet->len);
     }
     *out_message = message;
     return 0;

@@ -216,7 +216,7 @@ static int copy_out(brood_queue *queue, const struct cell_claim *claim, void *da
         (void)brood__cells_finish(&queue->cells, claim, false);
         return r;
     }
-    if (len > 0)
+    if (len > 0 && data != NULL)
         memcpy(data, from, len);
     (void)brood__cells_finish(&queue->cells, claim, true);
     brood__queue_unblock(queue, claim, block);

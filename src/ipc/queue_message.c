@@ -104,7 +104,7 @@ static int place(brood_queue *queue, const struct member *member, struct cell_cl
 int brood_queue_reserve(brood_queue *queue, size_t len, int64_t timeout_ms,
                         brood_message *out_message)
 {
-    struct cell_claim claim;
+    struct cell_claim claim = {0};
     const struct member *member;
     uint64_t block;
     int r = brood__queue_enter(queue, &member);
@@ -173,7 +173,7 @@ static void reserved_done(brood_message *message)
 
 int brood_queue_take(brood_queue *queue, int64_t timeout_ms, brood_message *out_message)
 {
-    struct cell_claim claim;
+    struct cell_claim claim = {0};
     const struct member *member;
     uint64_t block;
     int r = brood__queue_enter(queue, &member);

@@ -87,9 +87,9 @@ static void pass_on_room(brood_queue *queue)
 {
     struct bell *room = &queue->cells.shared->room;
 
+    (void)brood__bell_arm(room);
     if (BROOD_MUTANT == MUTANT_NO_BATON)
         return;
-    (void)brood__bell_arm(room);
     if (brood__cells_roomy(&queue->cells) || cells_closed(&queue->cells))
         bell_ring(room);
 }
@@ -166,9 +166,9 @@ static void pass_on_filled(brood_queue *queue)
 {
     struct bell *filled = &queue->cells.shared->filled;
 
+    (void)brood__bell_arm(filled);
     if (BROOD_MUTANT == MUTANT_NO_BATON)
         return;
-    (void)brood__bell_arm(filled);
     if (brood__cells_ready(&queue->cells) || cells_closed(&queue->cells))
         bell_ring(filled);
 }

@@ -66,6 +66,7 @@ static int look_and_sleep(const struct waiting *waiting, int64_t deadline)
         if (r != WAIT_ON)
             return r;
 #if BROOD_MUTANT == MUTANT_LATE_WORD
+        (void)value;
         value = atomic_load(waiting->word);
 #endif
         if (waiting->seen != NULL)
