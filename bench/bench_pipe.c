@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How many messages, and how many bytes a second, go through a pipe? Messages are copied out, or
- * taken, which saves the large ones a copy; and a stream of bytes is written and read.
+ * How many messages, and how many bytes a second, go through a pipe? Messages are got in memory of
+ * the receiver's, or taken in memory of their own; and a stream of bytes is written and read.
  */
 #include "transport_pipe.h"
 

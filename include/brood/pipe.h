@@ -10,8 +10,9 @@
  *
  * An end is an object of the kernel: it is gone when the last process that has it freed it, ended
  * or was killed, and the other end then sees the end of the pipe, after what was sent before. A
- * message arrives whole or not at all. Messages of any size; large ones travel as a memory object
- * that the receiver maps.
+ * message arrives whole or not at all. Messages of any size; those over 192 KiB travel in memory
+ * objects, of which an end that sends several keeps some for the next: up to 8 of 16 MiB together,
+ * or 2 of up to 32 MiB each.
  *
  * Threads: any function from any thread, brood_pipe_free() last.
  * Fork:    both ends go on working in the child, and count until it frees them: an end that you
@@ -39,11 +40,12 @@ typedef struct brood_pipe_options {
  * All may return, besides what they say: -ETIMEDOUT, -EINVAL (also: the wrong way, or a stream's
  * call on messages), BROOD_EHANDLE, -ENOMEM, -EMFILE, -ENFILE. A timeout of 0 tries, a negative
  * one waits. What waits in vain leaves nothing in the pipe and takes nothing out.
- * An end of messages that has been waited at keeps one more descriptor.
+ * An end of messages that has been waited at keeps one more descriptor, and one that has sent
+ * messages over 192 KiB up to 16.
  *
  * Getting a message may also return
  *   -EMFILE   this process has no room for the descriptors that came with it (a message over
- *             64 KiB needs one of its own): that message is lost
+ *             192 KiB needs two of its own): that message is lost
  *   -EPROTO   the other end sent what no brood sends: that is dropped, and the pipe goes on
  */
 
@@ -59,7 +61,8 @@ BROOD_API BROOD_MUST_CHECK int brood_pipe_put_fds(brood_pipe *pipe, const void *
                                                   int64_t timeout_ms);
 /* Copies a message of at most SIZE bytes. 1 and sets *OUT_LEN (may be NULL); 0: the other end is
  * gone, and nothing is left; -EMSGSIZE: it is longer, and stays: with this handle in this process,
- * for the next get or take. Descriptors in it are closed. */
+ * for the next get or take. Descriptors in it are closed. After an error some of DATA may have been
+ * written to. */
 BROOD_API BROOD_MUST_CHECK int brood_pipe_get(brood_pipe *pipe, void *data, size_t size,
                                               size_t *out_len, int64_t timeout_ms);
 /* A message of any size: 1 and fills *OUT_MESSAGE, until brood_message_done(), or return, which

@@ -21,7 +21,8 @@
  *
  * Threads: any function from any thread, brood_queue_free() last; a message is done in the thread
  *          that took it, or another of its process.
- * Fork:    handles go on working in the child. Other processes open it by ref.
+ * Fork:    handles go on working in the child; a message stays with the process that took or
+ *          reserved it. Other processes open it by ref.
  */
 #ifndef BROOD_QUEUE_H
 #define BROOD_QUEUE_H
@@ -57,8 +58,9 @@ typedef struct brood_message {
  * All that put, get, reserve and take may return, besides what they say:
  *   -ETIMEDOUT    it was full (empty) all the time; 0 tries, a negative timeout waits without end
  *   BROOD_ECLOSED brood_queue_close() was called (put, reserve, send)
- *   BROOD_EPEER   with report_deaths: a participant died since this handle was last told, and
- *                 there is nothing to get (no room): the queue is whole, call again to wait on
+ *   BROOD_EPEER   with report_deaths: a participant died since one of these was last told so
+ *                 with this handle, and there is nothing to get (no room): the queue is whole,
+ *                 call again to wait on
  *   -EINVAL, BROOD_EHANDLE; -EAGAIN: participants_max threads are using it; -ENOMEM
  *   BROOD_EABI    the shared memory holds what no queue could have written
  */
@@ -68,7 +70,7 @@ BROOD_API BROOD_MUST_CHECK int brood_queue_new(brood_queue **out_queue,
                                                const brood_queue_options *options);
 /* A queue of another process; as brood_region_open(). -EINVAL: REF names something else. */
 BROOD_API BROOD_MUST_CHECK int brood_queue_open(brood_queue **out_queue, brood_ref ref);
-/* All zero: it cannot be served. */
+/* All zero: it cannot be served. Holds as a brood_region_ref() does. */
 BROOD_API brood_ref brood_queue_ref(const brood_queue *queue);
 
 /* Copies LEN bytes into the queue. 0; or -EMSGSIZE: larger than the queue's memory, or not
@@ -105,14 +107,17 @@ BROOD_API BROOD_MUST_CHECK int brood_queue_reserve(brood_queue *queue, size_t le
                                                    int64_t timeout_ms, brood_message *out_message);
 /* The message is in the queue, and zeroed here; its len may be made smaller before. 0; or
  * BROOD_ECLOSED, and it is dropped; -EOWNERDEAD: it is gone, as the thread that reserved it has
- * ended; -EMSGSIZE: its len was made larger, and it stays reserved. */
+ * ended; -EMSGSIZE: its len was made larger, and it stays reserved; BROOD_EFORKED: the process that
+ * this one was forked from has it. */
 BROOD_API BROOD_MUST_CHECK int brood_queue_send(brood_queue *queue, brood_message *message);
 /* 1 and fills *OUT_MESSAGE; 0: closed, and everything was got and done. */
 BROOD_API BROOD_MUST_CHECK int brood_queue_take(brood_queue *queue, int64_t timeout_ms,
                                                 brood_message *out_message);
-/* Taken: it is done and gone. Reserved: it is dropped. Zeroes it; zeroed is fine. */
+/* Taken: it is done and gone. Reserved: it is dropped. Zeroes it; zeroed is fine. A forked child's
+ * copy of a message of its parent is only zeroed. */
 BROOD_API void brood_message_done(brood_message *message);
-/* Taken: it is the queue's again, for anybody. Reserved: dropped. Zeroes it; zeroed is fine. */
+/* Taken: it is the queue's again, for anybody. Reserved: dropped. Zeroes it; zeroed is fine; a
+ * copy as above. */
 BROOD_API void brood_message_return(brood_message *message);
 
 /* Wakes everybody, in all processes: nothing more can be put, getters get what is left and then 0.
@@ -120,11 +125,13 @@ BROOD_API void brood_message_return(brood_message *message);
  * still writing. */
 BROOD_API void brood_queue_close(brood_queue *queue);
 /* Waits until every message put so far is got and done, or its process dead and the message done
- * by another. 0, -ETIMEDOUT or BROOD_EPEER. */
+ * by another. 0, -ETIMEDOUT or BROOD_EPEER: with report_deaths, a participant died since a join was
+ * last told so with this handle; the calls above are told of it, too. */
 BROOD_API BROOD_MUST_CHECK int brood_queue_join(brood_queue *queue, int64_t timeout_ms);
 /* Messages in it that nobody has taken, for the moment. */
 BROOD_API int brood_queue_size(const brood_queue *queue);
-/* How many participants died so far without leaving: by a signal, or _exit(). */
+/* How many participants died so far without leaving: by a signal, or _exit(). A thread that still
+ * runs when its process calls exit() is none of them. */
 BROOD_API int brood_queue_deaths(const brood_queue *queue);
 /* A descriptor of this process that polls readable when get would not wait: there is a message, or
  * the end, or with report_deaths the news of a death. Made when first asked for, with a thread that

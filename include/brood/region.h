@@ -18,8 +18,7 @@
  * messages, task inputs, processes of another program. The process that made a ref serves it: as
  * long as it lives and has the region open, whoever runs as the same user and has the 16 bytes may
  * open it (from the same network namespace; elsewhere brood_ref_send() carries it over a socket).
- * Of the processes that have one region open eight at a time serve it: the refs of a ninth hold as
- * long as one of those lives, and it serves itself when it makes one after that.
+ * Of the processes that have one region open 64 at a time serve it: see brood_region_ref().
  *
  * Deaths: any process may be killed at any instruction of any call here. A block that was being
  * made is free again; one that was finished stays until it is released, and is lost only if its
@@ -72,8 +71,9 @@ typedef struct brood_region_options {
                                   addresses, or what a limit leaves */
     unsigned participants_max; /* threads that use locks or queues in it at once, at most 4094;
                                     default: 1022 */
-    bool readonly_elsewhere;   /* who opens it by ref can only read; children by fork can write; no
-                                    block gives its pages back to the system */
+    bool readonly_elsewhere;   /* who opens it by ref can only read, and use no lock in it; children
+                                    by fork can write; no block gives its pages back to the
+                                    system */
     uint64_t reserved[4];      /* must be zero */
 } brood_region_options;
 
@@ -92,7 +92,7 @@ BROOD_API BROOD_MUST_CHECK int brood_region_new(brood_region **out_region,
  *                namespace
  *   -EINVAL      it names nothing
  *   -EPERM       it is served, but to another user
- *   -ETIMEDOUT   the process that serves it does not answer
+ *   -ETIMEDOUT   the processes that serve it do not answer
  *   BROOD_EABI   it was made by another build of brood, or on another C library
  *   -ENOMEM, -EMFILE, -ENFILE, -ETOOMANYREFS (too many descriptors of the user who serves it are
  *                under way)
@@ -104,7 +104,9 @@ BROOD_API void *brood_region_alloc(brood_region *region, size_t len);
 /* In any process that has the region, once. NULL is allowed. */
 BROOD_API void brood_region_release(brood_region *region, void *memory);
 /* Names MEMORY, an address anywhere in the region; REGION may be NULL: the one that MEMORY is in,
- * that of brood_shared_alloc() included. All zero: it is in none, or cannot be served. */
+ * that of brood_shared_alloc() included. All zero: it is in none, or cannot be served. If 64 other
+ * processes serve the region already, the ref holds as long as one of those lives; this process
+ * takes the place of one that has gone when it makes a ref after that, the same one too. */
 BROOD_API brood_ref brood_region_ref(const brood_region *region, const void *memory);
 /* What REF names, in this process; NULL: it is not in this region. */
 BROOD_API void *brood_region_at(const brood_region *region, brood_ref ref);

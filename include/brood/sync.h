@@ -19,15 +19,25 @@
  * means (mmap) is not known to brood: use a region. They must not be copied or moved in use.
  *
  * Who uses one joins the roster of its region, thread by thread; the kernel tells when one is gone.
- * A death is a SIGKILL, a crash, the end of a thread or an _exit(); a thread that ends normally,
- * and holds nothing, is no death. Every function may be interrupted by SIGKILL at any instruction.
+ * A death is a SIGKILL, a crash, an _exit() or an execve(). A thread that returns, and all threads
+ * of a process that calls exit() or whose brood_main_fn returns, end in good order: nobody is told
+ * that a participant died, but what they hold is what a dead one held. Every function may be
+ * interrupted by SIGKILL at any instruction. One death is not noticed: that of a thread, not the
+ * first of its process, that calls execve() itself. What it held stays taken; so release first, or
+ * leave execve() to a child.
  *
- * All may return, besides what they say: -EINVAL (NULL; a timeout is any number), -ENOMEM or
- * -EAGAIN (no room to join), BROOD_EABI (the memory is damaged or of another build). A timeout of 0
- * tries, a negative one waits without end.
+ * All may return, besides what they say: -EINVAL (NULL, or not aligned; a timeout is any number),
+ * -EROFS (the region can only be read here), -ENOMEM or -EAGAIN (no room to join, also for a thread
+ * that is in 2000 regions already), BROOD_EABI (the memory is damaged or of another build). A
+ * timeout of 0 tries, a negative one waits without end.
+ *
+ * In a region that can only be read here those that return nothing do nothing. What works there is
+ * brood_event_is_set(), brood_semaphore_value(), brood_barrier_broken(), brood_barrier_waiting();
+ * to wait for an event that is set, and a once that has run.
  *
  * Fork: locks held by another thread of the parent are, in the child's private memory, locks whose
- * owner died.
+ * owner died. A signal handler that interrupted a call of brood and forks must not return in the
+ * child.
  */
 #ifndef BROOD_SYNC_H
 #define BROOD_SYNC_H

@@ -51,7 +51,7 @@ _Static_assert(sizeof(struct barrier_words) == sizeof(brood_barrier), "it has ot
 #define GENERATION_MASK (EPOCH_ONE - GENERATION_ONE)
 enum { PARTIES_MAX = 65535 };
 
-/* Mutants that the crash sweeps must catch; see tests/ipc/test_sync_kill.c. */
+/* Mutants that the crash sweeps must catch; see tests/ipc/test_barrier_kill.c. */
 #define MUTANT_COUNTS_THE_DEAD 81
 #define MUTANT_NOTES_LATE 82
 #define MUTANT_WAITS_FOR_THE_DEAD 83
@@ -84,7 +84,7 @@ int brood_barrier_init(brood_barrier *barrier, unsigned parties)
     const struct member *member;
     int r;
 
-    if (barrier == NULL || parties == 0 || parties > PARTIES_MAX)
+    if (!is_placed(barrier) || parties == 0 || parties > PARTIES_MAX)
         return -EINVAL;
     r = brood__member(barrier, &member);
     if (r < 0)
@@ -221,7 +221,7 @@ static int parties_of(const brood_barrier *barrier)
     const struct barrier_words *words = (const void *)barrier;
     uint32_t parties;
 
-    if (barrier == NULL)
+    if (!is_placed(barrier))
         return -EINVAL;
     parties = *(const volatile uint32_t *)&words->parties;
     if (parties == 0)
@@ -256,10 +256,12 @@ void brood_barrier_abort(brood_barrier *barrier)
     struct barrier_words *words = (void *)barrier;
     const struct member *member;
 
-    if (barrier == NULL)
+    if (!is_placed(barrier))
         return;
-    /* Who is not on the roster does it as well; only its death in here would not be noticed. */
-    (void)brood__member(barrier, &member);
+    /* Who finds no place on the roster does it as well; only its death in here would not be
+     * noticed. */
+    if (brood__member(barrier, &member) == -EROFS)
+        return;
     (void)atomic_fetch_or(&words->word, BROKEN);
     let_go(words);
 }
@@ -270,9 +272,10 @@ void brood_barrier_reset(brood_barrier *barrier)
     const struct member *member;
     uint64_t word;
 
-    if (barrier == NULL)
+    if (!is_placed(barrier))
         return;
-    (void)brood__member(barrier, &member);
+    if (brood__member(barrier, &member) == -EROFS) /* else as for the abort */
+        return;
     word = atomic_load(&words->word);
     while (!atomic_compare_exchange_weak(&words->word, &word, after_reset(word)))
         continue;
@@ -283,7 +286,7 @@ bool brood_barrier_broken(const brood_barrier *barrier)
 {
     const struct barrier_words *words = (const void *)barrier;
 
-    return barrier != NULL && (atomic_load(&words->word) & BROKEN) != 0;
+    return is_placed(barrier) && (atomic_load(&words->word) & BROKEN) != 0;
 }
 
 int brood_barrier_waiting(const brood_barrier *barrier)
@@ -291,7 +294,7 @@ int brood_barrier_waiting(const brood_barrier *barrier)
     const struct barrier_words *words = (const void *)barrier;
     uint64_t word;
 
-    if (barrier == NULL)
+    if (!is_placed(barrier))
         return -EINVAL;
     word = atomic_load(&words->word);
     return (word & BROKEN) != 0 ? 0 : (int)(word & ARRIVED_MASK);

@@ -41,7 +41,7 @@ struct bounded_words {
 _Static_assert(sizeof(struct bounded_words) == sizeof(brood_bounded_semaphore),
                "a bounded semaphore has other words");
 
-/* Mutants that the crash sweeps must catch; see tests/ipc/test_sync_kill.c. */
+/* Mutants that the crash sweeps must catch; see tests/ipc/test_semaphore_kill.c. */
 #define MUTANT_TELLS_FIRST 61
 #define MUTANT_KEEPS_THE_DEAD 62
 #ifndef BROOD_MUTANT
@@ -68,8 +68,10 @@ int brood_bounded_semaphore_init(brood_bounded_semaphore *semaphore, unsigned un
 {
     struct bounded_words *words = (void *)semaphore;
 
-    if (semaphore == NULL || units == 0 || units > BROOD_UNITS_MAX)
+    if (!is_placed(semaphore) || units == 0 || units > BROOD_UNITS_MAX)
         return -EINVAL;
+    if (!brood__member_writes(semaphore))
+        return -EROFS;
     memset(semaphore, 0, sizeof *semaphore);
     words->units = units;
     return 0;
@@ -81,7 +83,7 @@ static int units_of(const brood_bounded_semaphore *semaphore)
     const struct bounded_words *words = (const void *)semaphore;
     uint32_t units;
 
-    if (semaphore == NULL)
+    if (!is_placed(semaphore))
         return -EINVAL;
     units = *(const volatile uint32_t *)&words->units;
     if (units == 0)

@@ -11,7 +11,7 @@
  *
  * What a death leaves behind: before the CAS nothing; WRITING, a message that was not put: its cell
  * goes to the next lap; READING, a message that was not got: FULL again; hints that lag, which cost
- * those who come next a walk; bells that were not rung, for which see ipc/roster.h.
+ * those who come next a walk; bells that were not rung, for which see ipc/bell.c.
  *
  * Three rules that look optional and are not (tests/ipc/test_cells_kill.c has a mutant for each)
  *   - The head moves past a cell only when that has a later ticket, never past READING: the message
@@ -26,13 +26,8 @@
  *     put:     CAS WRITING, load closed     against   getter: load closed, then scan the words
  * A putter that saw the queue open therefore has its WRITING seen by every getter that sees it
  * closed, which waits for it. Head and tail are hints: relaxed.
- *
- * A bell is no hint: its flag may be set in vain, but is never missing while somebody sleeps,
- * unless the one who cleared it is about to wake one of the sleepers, or is dead (then all wake).
  */
 #include "ipc/cells.h"
-
-#include "sys/kernel.h"
 
 #include <brood/base.h>
 
@@ -239,46 +234,6 @@ void brood__cells_init(const struct cells_view *view, uint64_t start)
     atomic_store_explicit(&view->shared->tail, start, memory_order_relaxed);
 }
 
-/* ---- bells ---- */
-
-uint32_t brood__bell_arm(struct bell *bell)
-{
-    uint32_t word = atomic_fetch_or(&bell->word, 1) | 1;
-
-    /* For sleepers whose look is no sequentially consistent load, such as of a block's word. */
-    atomic_thread_fence(memory_order_seq_cst);
-    return word;
-}
-
-void brood__bell_ring_slow(struct bell *bell, unsigned count)
-{
-    uint32_t word = atomic_load(&bell->word);
-
-    while ((word & 1) != 0)
-        if (atomic_compare_exchange_weak(&bell->word, &word, (word + 2) & ~(uint32_t)1)) {
-            brood__futex_wake(&bell->word, count);
-            return;
-        }
-}
-
-void brood__bell_ring_out(struct bell *bell)
-{
-    (void)brood__bell_arm(bell);
-    brood__bell_ring_slow(bell, INT32_MAX);
-}
-
-/* Whoever has armed it, and gives up looking while there may be something, does not sleep now. */
-static void do_not_sleep(struct bell *bell)
-{
-    brood__bell_ring_slow(bell, 1);
-}
-
-static void ring_all(struct bell *bell)
-{
-    if ((atomic_load(&bell->word) & 1) != 0)
-        brood__bell_ring_slow(bell, INT32_MAX);
-}
-
 /* ---- repair ---- */
 
 static bool owner_dead(const struct cells_view *view, uint64_t word)
@@ -315,6 +270,12 @@ static bool repaired(const struct cells_view *view, struct cell *cell, uint64_t 
 }
 
 /* ---- put ---- */
+
+/* Whoever has armed it, and gives up looking while there may be something, does not sleep now. */
+static void do_not_sleep(struct bell *bell)
+{
+    brood__bell_ring_slow(bell, 1);
+}
 
 static int after_claim(const struct cells_view *view, const struct cell_claim *claim)
 {
@@ -407,7 +368,7 @@ static void after_recycling(const struct cells_view *view, uint64_t ticket)
     (void)atomic_compare_exchange_strong_explicit(&view->shared->head, &head, head + 1,
                                                   memory_order_relaxed, memory_order_relaxed);
     bell_ring(&view->shared->room);
-    ring_all(&view->shared->done);
+    bell_ring_all(&view->shared->done);
     if (cells_closed(view))
         bell_ring(&view->shared->filled);
 }

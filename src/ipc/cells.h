@@ -15,11 +15,12 @@
  * then one CAS from FULL to FULL with a later item as its first, or to EMPTY(t+N): nobody is in
  * between.
  *
- * Works on plain memory; who sleeps where is in ipc/queue.c, but the bells are here.
+ * Works on plain memory and rings the bells; who sleeps where is in ipc/queue_wait.c.
  */
 #ifndef BROOD_SRC_IPC_CELLS_H
 #define BROOD_SRC_IPC_CELLS_H
 
+#include "ipc/bell.h"
 #include "ipc/roster.h"
 
 #include <stdatomic.h>
@@ -41,19 +42,6 @@ struct cell {
     _Atomic uint32_t len;   /* bytes of the message, or of one item; relaxed: see .word */
     _Atomic uint32_t items; /* at least 1; CELL_PLACED: the data are the offset of a block */
     char data[];            /* .room bytes */
-};
-
-/*
- * Something to be told of, and those who sleep until then: {seq:31 | somebody sleeps:1}.
- *
- *     sleeper:  v = bell_arm(b); looks again; sleeps while the word is v
- *     other:    makes the news visible; bell_ring(b)
- *
- * The flag is cleared by the ring, so whoever slept and got something arms it again for the others,
- * and looks whether there is more.
- */
-struct bell {
-    _Alignas(64) _Atomic uint32_t word;
 };
 
 struct cells {
@@ -141,18 +129,6 @@ void brood__cells_close(const struct cells_view *view);
 static inline bool cells_closed(const struct cells_view *view)
 {
     return atomic_load(&view->shared->closed) != 0;
-}
-
-uint32_t brood__bell_arm(struct bell *bell);
-void brood__bell_ring_slow(struct bell *bell, unsigned count);
-/* Everybody, also those whom an earlier ring has left asleep without a flag. */
-void brood__bell_ring_out(struct bell *bell);
-/* The news are stored sequentially consistent before, and so is the sleeper's flag before its
- * second look: either we see the flag, or it sees the news. */
-static inline void bell_ring(struct bell *bell)
-{
-    if ((atomic_load(&bell->word) & 1) != 0)
-        brood__bell_ring_slow(bell, 1);
 }
 
 #endif

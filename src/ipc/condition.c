@@ -77,7 +77,7 @@ int brood_condition_wait(brood_condition *condition, brood_lock *lock, int64_t t
     struct member here;
     int r, taken;
 
-    if (condition == NULL || lock == NULL)
+    if (!is_placed(condition) || !is_placed(lock))
         return -EINVAL;
     r = brood__member(lock, &member);
     if (r < 0)
@@ -100,10 +100,12 @@ static void wake(brood_condition *condition, unsigned count)
     struct condition_words *words = (void *)condition;
     const struct member *member;
 
-    if (condition == NULL)
+    if (!is_placed(condition))
         return;
-    /* Who is not on the roster wakes as well; only its death in here would not be noticed. */
-    (void)brood__member(condition, &member);
+    /* Who finds no place on the roster wakes as well; only its death in here would not be
+     * noticed. */
+    if (brood__member(condition, &member) == -EROFS)
+        return;
 #if BROOD_MUTANT == MUTANT_WAKES_FIRST
     wake_sleepers(&words->seq, &words->sleepers, count);
     (void)atomic_fetch_add(&words->seq, 1);

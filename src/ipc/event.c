@@ -46,10 +46,12 @@ void brood_event_set(brood_event *event)
     const struct member *member;
     uint32_t seen;
 
-    if (event == NULL)
+    if (!is_placed(event))
         return;
-    /* Who is not on the roster sets as well; only its death in here would not be noticed. */
-    (void)brood__member(event, &member);
+    /* Who finds no place on the roster sets as well; only its death in here would not be
+     * noticed. */
+    if (brood__member(event, &member) == -EROFS)
+        return;
     seen = atomic_load(&words->word);
     while ((seen & EVENT_SET) == 0)
         if (atomic_compare_exchange_weak(&words->word, &seen, (seen + EVENT_ONE) | EVENT_SET))
@@ -61,7 +63,7 @@ void brood_event_clear(brood_event *event)
 {
     struct event_words *words = (void *)event;
 
-    if (event != NULL)
+    if (is_placed(event) && brood__member_writes(event))
         (void)atomic_fetch_and(&words->word, ~(uint32_t)EVENT_SET);
 }
 
@@ -69,7 +71,7 @@ bool brood_event_is_set(const brood_event *event)
 {
     const struct event_words *words = (const void *)event;
 
-    return event != NULL && (atomic_load(&words->word) & EVENT_SET) != 0;
+    return is_placed(event) && (atomic_load(&words->word) & EVENT_SET) != 0;
 }
 
 static int look(void *object)
@@ -95,7 +97,7 @@ int brood_event_wait(brood_event *event, int64_t timeout_ms)
     const struct member *member;
     int r;
 
-    if (event == NULL)
+    if (!is_placed(event))
         return -EINVAL;
     wait.first = atomic_load(&words->word);
     if ((wait.first & EVENT_SET) != 0)

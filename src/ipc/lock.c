@@ -16,9 +16,10 @@
  * holds as long as .starving names the same thread; without that anybody takes it like a free
  * lock. So a waiter that gives up withdraws by clearing .starving, and need not know whether a
  * release has just seen it. A grant that is not taken for 100 ms, by a stopped thread, is
- * withdrawn by another waiter. Who waits long and is not the one in .starving looks again as often:
- * the one that a release woke may be stopped before it looks, and others take the lock and give it
- * without knowing that anybody sleeps.
+ * withdrawn by another waiter. Who waits long looks again as often, the one in .starving too: the
+ * one that a release woke may be stopped before it looks, and others take the lock and give it
+ * without knowing that anybody sleeps; and a release that looked at .starving before there was
+ * anybody frees the lock, and may be stopped before it wakes.
  *
  * What always holds: only the owner of the word, alive, changes the tag in it, or somebody who
  * takes a free word, that of a dead owner, or a grant.
@@ -40,7 +41,7 @@
 #include "ipc/spin.h"
 #include "ipc/waiting.h"
 
-/* Mutants that the crash sweeps must catch; see tests/ipc/test_sync_kill.c. */
+/* Mutants that the crash sweeps must catch; see tests/ipc/test_lock_kill.c. */
 #define MUTANT_NO_SECOND_LOOK 22
 #define MUTANT_FORGETS_SLEEPERS 23
 #define MUTANT_FORGETS_THE_DEAD 24
@@ -185,14 +186,9 @@ static bool mark_waited(struct taking *taking)
 /* Until when to sleep: there may be something to do before the deadline. */
 static int64_t sleep_end(const struct taking *taking, int64_t now)
 {
-    int64_t end = NEVER;
-
     bool granted = (taking->seen & LOCK_GRANTED) != 0;
+    int64_t end = !granted && now < taking->starving_at ? taking->starving_at : now + GRANT_NS;
 
-    if (!granted && now < taking->starving_at)
-        end = taking->starving_at;
-    else if (granted || atomic_load(&taking->lock->starving) != taking->me)
-        end = now + GRANT_NS;
     return end < taking->deadline ? end : taking->deadline;
 }
 
@@ -330,7 +326,7 @@ int brood_lock_acquire(brood_lock *lock, int64_t timeout_ms)
     const struct member *member;
     int r;
 
-    if (lock == NULL)
+    if (!is_placed(lock))
         return -EINVAL;
     r = brood__member(lock, &member);
     return r < 0 ? r : lock_take(lock_words(lock), member, timeout_ms);
@@ -342,7 +338,7 @@ int brood_lock_release(brood_lock *lock)
     uint32_t word;
     int r;
 
-    if (lock == NULL)
+    if (!is_placed(lock))
         return -EINVAL;
     r = brood__member(lock, &member);
     if (r < 0)
@@ -356,10 +352,10 @@ int brood_lock_release(brood_lock *lock)
 
 int brood_lock_consistent(brood_lock *lock)
 {
-    return lock == NULL ? -EINVAL : brood__lock_mend(lock_words(lock));
+    return is_placed(lock) ? brood__lock_mend(lock_words(lock)) : -EINVAL;
 }
 
 int brood_lock_owner(const brood_lock *lock, brood_owner *out_owner)
 {
-    return lock == NULL ? -EINVAL : brood__lock_who(lock_words(lock), out_owner);
+    return is_placed(lock) ? brood__lock_who(lock_words(lock), out_owner) : -EINVAL;
 }

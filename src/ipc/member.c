@@ -9,7 +9,8 @@
  * A thread's life lock lies in the region and hangs on a list that libc keeps for the kernel. So a
  * region must stay mapped as long as any thread of this process is in it: a listing that is taken
  * off counts its threads, and the last one that leaves calls DONE, which unmaps. A thread leaves
- * when it ends, when it takes the region off itself, or when it next joins anything.
+ * when it ends, when it takes the region off itself, or when it next joins anything. A region that
+ * can only be read here is listed without a roster, and nobody joins it.
  *
  * A forked child has one thread, which has joined nothing: its memberships are known by the number
  * of the process (sys/self.h) to be those of the parent, and are forgotten. Only the private roster
@@ -21,6 +22,7 @@
  */
 #include "ipc/member.h"
 
+#include "base/fault.h"
 #include "base/memory.h"
 #include "sys/kernel.h"
 #include "sys/self.h"
@@ -29,15 +31,20 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { PAGE_LEN_MIN = 4096 };
+/* Of a thread that holds more than 2048 robust mutexes the kernel does not mark all when it dies.
+ * Some are left to the user. */
+enum { PAGE_LEN_MIN = 4096, MEMBERSHIPS_MAX = 2000 };
+
+struct joined;
 
 struct listing {
-    struct listing *next;
+    _Atomic(struct listing *) next;
     uintptr_t base;
-    size_t len; /* 0: the private roster */
-    struct roster *roster;
-    unsigned threads; /* of this process that are in it */
-    bool gone;        /* taken off the list: no more joins */
+    size_t len;                      /* 0: the private roster */
+    _Atomic(struct roster *) roster; /* NULL: it can only be read here */
+    unsigned threads;                /* of this process that are in it, or just joining */
+    struct joined *members;          /* those of them that are in it */
+    bool gone;                       /* taken off the list: no more joins */
     void (*done)(void *context);
     void *context;
 };
@@ -46,6 +53,7 @@ struct joined {
     struct joined *next;
     struct member member;
     struct listing *listing;
+    struct joined *next_member, **member_link; /* of the listing's; NULL: it is none of them */
 };
 
 _Thread_local struct member brood__member_region;
@@ -55,12 +63,45 @@ static _Thread_local struct joined *joined;
 
 /* Guards what follows, and the fields of listings. */
 static struct own_lock listings_lock = OWN_LOCK;
-static struct listing *listings;
-static struct listing *leaving; /* taken off, with threads in it */
+
+/* A fork may come while another thread of the parent changes the lists of regions, and copies them
+ * as they are. What it copies is some moment of the parent: what was stored before something else
+ * that is copied is copied too, if compiler and processor keep that order. So a list is whole at
+ * every moment: an entry is complete before one store (release) shows it, one store takes it off,
+ * and its memory is used again only after that. (Between the two lists an entry is nowhere: such a
+ * child keeps its mapping.) What counts threads is begun anew in the child whatever was copied;
+ * what is per thread is changed by the thread that forks or not at all. A signal handler that forks
+ * in the middle of all this must not return in the child. */
+static _Atomic(struct listing *) listings;
+static _Atomic(struct listing *) leaving; /* taken off, with threads in it */
 static struct listing private_listing;
 static pthread_key_t at_thread_end;
 static bool prepared;
 static bool leaves_at_exit;
+static bool exits; /* farewell was said for all who were in something */
+
+/* ---- members of a listing, with the lock ---- */
+
+static void add_member(struct joined *entry)
+{
+    struct listing *listing = entry->listing;
+
+    entry->next_member = listing->members;
+    entry->member_link = &listing->members;
+    if (entry->next_member != NULL)
+        entry->next_member->member_link = &entry->next_member;
+    listing->members = entry;
+}
+
+static void remove_member(struct joined *entry)
+{
+    if (entry->member_link == NULL)
+        return;
+    *entry->member_link = entry->next_member;
+    if (entry->next_member != NULL)
+        entry->next_member->member_link = entry->member_link;
+    entry->member_link = NULL;
+}
 
 /* ---- a forked child ---- */
 
@@ -75,6 +116,7 @@ static roster_tag keep_private(void)
         return 0;
     entry->member.self = brood__self();
     private_listing.threads = 1;
+    add_member(entry);
     if (brood__member_private.roster != NULL)
         brood__member_private.self = entry->member.self;
     return entry->member.tag;
@@ -85,13 +127,17 @@ static roster_tag keep_private(void)
 static void forget_threads(void)
 {
     brood__roster_forked();
-    for (struct listing *listing = listings; listing != NULL; listing = listing->next)
+    for (struct listing *listing = listings; listing != NULL; listing = listing->next) {
         listing->threads = 0;
+        listing->members = NULL;
+    }
     private_listing.threads = 0;
+    private_listing.members = NULL;
+    exits = false;
     while (leaving != NULL) {
         struct listing *listing = leaving;
 
-        leaving = listing->next;
+        leaving = atomic_load(&listing->next);
         if (listing->done != NULL)
             listing->done(listing->context);
         brood__free(listing);
@@ -116,11 +162,22 @@ static void forget_caches(const struct roster *roster)
         brood__member_private = (struct member){0};
 }
 
-static void take_off(struct listing **list, struct listing *listing)
+static void put_on(_Atomic(struct listing *) *list, struct listing *listing)
 {
-    while (*list != listing)
-        list = &(*list)->next;
-    *list = listing->next;
+    atomic_store_explicit(&listing->next, atomic_load(list), memory_order_relaxed);
+    /* Release: for a fork beside this; see LISTINGS. */
+    atomic_store_explicit(list, listing, memory_order_release);
+}
+
+static void take_off(_Atomic(struct listing *) *list, const struct listing *listing)
+{
+    struct listing *other = atomic_load(list);
+
+    while (other != listing) {
+        list = &other->next;
+        other = atomic_load(list);
+    }
+    atomic_store_explicit(list, atomic_load(&listing->next), memory_order_release);
 }
 
 /* With the lock. The one that nobody is in any more, or NULL. */
@@ -150,6 +207,7 @@ static void leave(struct joined *entry)
     if (entry->member.self == brood__self()) {
         brood__roster_leave(entry->member.roster, entry->member.tag);
         brood__own_lock(&listings_lock, forget_threads);
+        remove_member(entry);
         last = count_out(entry->listing);
         brood__own_unlock(&listings_lock);
     }
@@ -173,11 +231,28 @@ static void thread_ends(void *unused)
     brood__member_leave_all();
 }
 
+/* The thread that calls exit() leaves. The others run on until the process is gone, and nobody but
+ * they can unlock their life locks; what they hold is theirs as long as they live. So exit() only
+ * says farewell for them: their end wakes all who sleep and is no news of a death. A thread that
+ * joins after that says it for itself; killed by the exit just before, it is a death. */
+
+/* With the lock. */
+static void say_farewell(const struct listing *first)
+{
+    for (const struct listing *listing = first; listing != NULL; listing = listing->next)
+        for (const struct joined *entry = listing->members; entry != NULL;
+             entry = entry->next_member)
+            brood__roster_farewell(listing->roster, entry->member.tag);
+}
+
 /* Who joins again in a later exit handler leaves again after it. */
-static void process_exits(void)
+void brood__member_end_process(void)
 {
     brood__own_lock(&listings_lock, forget_threads);
     leaves_at_exit = false;
+    exits = true;
+    say_farewell(listings);
+    say_farewell(leaving);
     brood__own_unlock(&listings_lock);
     brood__member_leave_all();
 }
@@ -193,16 +268,17 @@ static int prepare(void)
         prepared = true;
     }
     /* A thread that ends by exit(), such as the main thread, gets no destructors called. */
-    if (!leaves_at_exit)
-        brood__at_exit(process_exits);
+    if (!leaves_at_exit && brood__at_exit(brood__member_end_process) < 0)
+        return -ENOMEM;
     leaves_at_exit = true;
     return 0;
 }
 
-/* Memberships of the parent, and of regions that are gone. */
-static void sweep(void)
+/* Memberships of the parent, and of regions that are gone, are left. How many stay. */
+static unsigned sweep(void)
 {
     uint64_t self = brood__self();
+    unsigned count = 0;
 
     for (struct joined **link = &joined; *link != NULL;) {
         struct joined *entry = *link;
@@ -215,11 +291,13 @@ static void sweep(void)
         }
         if (!gone) {
             link = &entry->next;
+            count++;
             continue;
         }
         *link = entry->next;
         leave(entry);
     }
+    return count;
 }
 
 /* ---- joining ---- */
@@ -237,8 +315,19 @@ static int make_private(void)
     if (r < 0)
         return r;
     brood__roster_init(memory, ROSTER_SLOTS_DEFAULT);
-    private_listing.roster = memory;
+    /* Release: as a listing is put on its list. */
+    atomic_store_explicit(&private_listing.roster, memory, memory_order_release);
     return 0;
+}
+
+/* With the lock. The region around ADDRESS, or NULL. */
+static struct listing *find_listing(const void *address)
+{
+    struct listing *listing = listings;
+
+    while (listing != NULL && (uintptr_t)address - listing->base >= listing->len)
+        listing = listing->next;
+    return listing;
 }
 
 /* The listing of ADDRESS, counted as if this thread were in it. */
@@ -249,12 +338,12 @@ static int enter(const void *address, struct listing **out_listing)
 
     brood__own_lock(&listings_lock, forget_threads);
     r = prepare();
-    for (listing = listings; listing != NULL; listing = listing->next)
-        if ((uintptr_t)address - listing->base < listing->len)
-            break;
+    listing = find_listing(address);
     if (listing == NULL) {
         r = r < 0 ? r : make_private();
         listing = &private_listing;
+    } else if (r == 0 && listing->roster == NULL) {
+        r = -EROFS;
     }
     if (r == 0)
         listing->threads++;
@@ -273,35 +362,61 @@ static void back_out(struct listing *listing)
     finish(last);
 }
 
+/* What ends a thread that is in something calls thread_ends(): the value only has to be one. Before
+ * the thread joins, as nothing may fail after that. */
+static int notice_end(void)
+{
+    int fault = BROOD_FAULT("pthread_setspecific");
+
+    return fault != 0 || pthread_setspecific(at_thread_end, &at_thread_end) != 0 ? -ENOMEM : 0;
+}
+
+/* In LISTING, which has counted this thread: joined, or counted out. */
+static int join_listing(struct joined *entry, struct listing *listing)
+{
+    int r = notice_end();
+
+    /* First: whatever forks from here on has a copy that it knows to be its parent's. */
+    entry->member.self = brood__self();
+    entry->listing = listing;
+    if (r == 0)
+        r = brood__roster_join(listing->roster, &entry->member.tag);
+    if (r < 0) {
+        back_out(listing);
+        return r;
+    }
+    brood__own_lock(&listings_lock, forget_threads);
+    add_member(entry);
+    if (exits)
+        brood__roster_farewell(listing->roster, entry->member.tag);
+    brood__own_unlock(&listings_lock);
+    return 0;
+}
+
 static int join(const void *address, struct joined **out_entry)
 {
-    struct joined *entry = brood__alloc_zeroed(1, sizeof *entry);
+    struct joined *entry;
     struct listing *listing;
     int r;
 
+    if (sweep() >= MEMBERSHIPS_MAX)
+        return -EAGAIN;
+    entry = brood__alloc_zeroed(1, sizeof *entry);
     if (entry == NULL)
         return -ENOMEM;
     r = enter(address, &listing);
+    if (r == 0)
+        r = join_listing(entry, listing);
     if (r < 0) {
         brood__free(entry);
         return r;
     }
-    r = brood__roster_join(listing->roster, &entry->member.tag);
-    if (r < 0) {
-        back_out(listing);
-        brood__free(entry);
-        return r;
-    }
-    entry->member.self = brood__self();
     entry->member.base = listing->base;
     entry->member.len = listing->len;
     entry->member.roster = listing->roster;
     entry->member.is_private = listing == &private_listing;
-    entry->listing = listing;
-    sweep();
     entry->next = joined;
     joined = entry;
-    (void)pthread_setspecific(at_thread_end, entry);
     *out_entry = entry;
     return 0;
 }
@@ -325,11 +440,10 @@ static struct joined *find(const void *address)
 /* Whether a region that this thread has not joined yet is around ADDRESS. */
 static bool listed(const void *address)
 {
-    bool found = false;
+    bool found;
 
     brood__own_lock(&listings_lock, forget_threads);
-    for (struct listing *listing = listings; listing != NULL && !found; listing = listing->next)
-        found = (uintptr_t)address - listing->base < listing->len;
+    found = find_listing(address) != NULL;
     brood__own_unlock(&listings_lock);
     return found;
 }
@@ -359,6 +473,34 @@ int brood__member_slow(const void *address, const struct member **out_member)
     return 0;
 }
 
+/* ---- questions ---- */
+
+bool brood__member_writes_slow(const void *address)
+{
+    const struct listing *listing;
+    bool writes;
+
+    brood__own_lock(&listings_lock, forget_threads);
+    listing = find_listing(address);
+    writes = listing == NULL || listing->roster != NULL;
+    brood__own_unlock(&listings_lock);
+    return writes;
+}
+
+bool brood__member_of_process(const void *address, roster_tag tag)
+{
+    const struct listing *listing;
+    const struct joined *entry;
+
+    brood__own_lock(&listings_lock, forget_threads);
+    listing = find_listing(address);
+    entry = listing == NULL ? private_listing.members : listing->members;
+    while (entry != NULL && entry->member.tag != tag)
+        entry = entry->next_member;
+    brood__own_unlock(&listings_lock);
+    return entry != NULL;
+}
+
 /* ---- the list of regions ---- */
 
 int brood__member_list(const void *base, size_t len, struct roster *roster)
@@ -371,8 +513,7 @@ int brood__member_list(const void *base, size_t len, struct roster *roster)
     listing->len = len;
     listing->roster = roster;
     brood__own_lock(&listings_lock, forget_threads);
-    listing->next = listings;
-    listings = listing;
+    put_on(&listings, listing);
     atomic_fetch_add(&brood__member_lists, 1);
     brood__own_unlock(&listings_lock);
     return 0;
@@ -409,8 +550,7 @@ bool brood__member_unlist(const void *base, void (*done)(void *context), void *c
     if (!alone) {
         listing->done = done;
         listing->context = context;
-        listing->next = leaving;
-        leaving = listing;
+        put_on(&leaving, listing);
     }
     brood__own_unlock(&listings_lock);
     if (alone)

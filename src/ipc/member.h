@@ -37,8 +37,9 @@ extern _Atomic uint32_t brood__member_lists;
 
 int brood__member_slow(const void *address, const struct member **out_member);
 
-/* 0 and *OUT_MEMBER, valid until the next call in this thread; -EAGAIN: the roster is full;
- * -ENOMEM. */
+/* 0 and *OUT_MEMBER, valid until the next call in this thread; -EAGAIN: the roster is full, or this
+ * thread is in as many as it can be (2000), or the program has no pthread key left;
+ * -EROFS: ADDRESS is in a region that this process can only read; -ENOMEM. */
 static inline int brood__member(const void *address, const struct member **out_member)
 {
     const struct member *member = &brood__member_region;
@@ -57,14 +58,43 @@ static inline int brood__member(const void *address, const struct member **out_m
     return brood__member_slow(address, out_member);
 }
 
-/* For a region: lists [BASE, BASE + LEN) with its roster. 0 or -ENOMEM. */
+/* Whether OBJECT may be one of brood/sync.h: the kernel sleeps on aligned words only. */
+static inline bool is_placed(const void *object)
+{
+    return object != NULL && (uintptr_t)object % _Alignof(uint64_t) == 0;
+}
+
+bool brood__member_writes_slow(const void *address);
+
+/* False: ADDRESS is in a region that this process can only read. Joins nothing. */
+static inline bool brood__member_writes(const void *address)
+{
+    const struct member *region = &brood__member_region, *private = &brood__member_private;
+    uint64_t self = brood__self();
+
+    /* Whoever has joined can write. */
+    if ((uintptr_t)address - region->base < region->len && region->self == self)
+        return true;
+    if ((uintptr_t)address - private->base < private->len && private->self == self &&
+        private->lists == atomic_load_explicit(&brood__member_lists, memory_order_acquire))
+        return true;
+    return brood__member_writes_slow(address);
+}
+
+/* Whether TAG, in the roster that ADDRESS belongs to, is a thread of this process. */
+bool brood__member_of_process(const void *address, roster_tag tag);
+
+/* For a region: lists [BASE, BASE + LEN) with its roster, or NULL: it can only be read here. 0 or
+ * -ENOMEM. */
 int brood__member_list(const void *base, size_t len, struct roster *roster);
 /* The calling thread leaves that roster, and the range is no longer listed. True: no other thread
  * of this process is in it, and it may be unmapped; false: as long as this process lives some
  * thread may be, and DONE(context) is called when the last one has left. */
 bool brood__member_unlist(const void *base, void (*done)(void *context), void *context);
 
-/* The calling thread leaves every roster: before _exit(), so that its end is no death. */
+/* The calling thread leaves every roster. */
 void brood__member_leave_all(void);
+/* Before _exit(), so that no end of a thread of this process is a death: as exit() does. */
+void brood__member_end_process(void);
 
 #endif

@@ -126,7 +126,7 @@ int brood_once_run(brood_once *once, int (*fn)(void *arg), void *arg, int64_t ti
     const struct member *member;
     int r;
 
-    if (once == NULL || fn == NULL)
+    if (!is_placed(once) || fn == NULL)
         return -EINVAL;
     /* Acquire, with the CAS to DONE in end_attempt(). */
     if ((atomic_load_explicit(&take.words->word, memory_order_acquire) & ONCE_DONE) != 0)

@@ -63,7 +63,7 @@ static int end_new(struct brood_pipe **out_pipe, int fd, bool stream)
     pipe->event = pipe->poller = -1;
     pipe->sends = pipe->receives = true;
     if (!stream) {
-        pipe->buffer = brood__alloc(PIPE_BUFFER_LEN);
+        pipe->buffer = brood__alloc(PIPE_LEAD + PIPE_PACKET_LEN);
         if (pipe->buffer == NULL) {
             brood__fd_close(fd);
             brood__stable_give(&ends, pipe);
@@ -111,6 +111,7 @@ int brood_pipe_new(brood_pipe **out_left, brood_pipe **out_right, const brood_pi
 static void close_packet(struct packet *packet)
 {
     brood__fd_close(packet->object);
+    brood__fd_close(packet->receipt);
     for (unsigned i = 0; i < packet->fd_count; i++)
         brood__fd_close(packet->fds[i]);
 }
@@ -127,6 +128,7 @@ void brood_pipe_free(brood_pipe *pipe)
     brood__fd_close(pipe->poller);
     brood__fd_close(pipe->event);
     brood__fd_close(pipe->fd);
+    brood__loans_done(&pipe->loans);
     brood__free(pipe->buffer);
     brood__stable_give(&ends, pipe);
     errno = saved;
@@ -134,14 +136,10 @@ void brood_pipe_free(brood_pipe *pipe)
 
 /* ---- a message that waits in the handle ---- */
 
-static void renew(void)
-{
-    /* What the lock guards says itself whose it is. */
-}
-
+/* What the lock guards says itself whose it is. */
 void brood__pipe_lock(struct brood_pipe *pipe)
 {
-    brood__own_lock(&pipe->lock, renew);
+    brood__own_lock(&pipe->lock, NULL);
 }
 
 void brood__pipe_unlock(struct brood_pipe *pipe)

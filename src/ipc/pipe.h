@@ -4,6 +4,7 @@
 #define BROOD_SRC_IPC_PIPE_H
 
 #include "base/handle.h"
+#include "ipc/loan.h"
 #include "sys/self.h"
 
 #include <brood/pipe.h>
@@ -12,15 +13,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The user's descriptors in a message; bytes of a message that is not sent as an object; room for a
- * packet of it and a byte more, by which a packet that is too long gives itself away. */
-enum { PIPE_FDS_MAX = 64, PIPE_INLINE_MAX = 65536 - 8, PIPE_BUFFER_LEN = 65536 + 1 };
+/* The user's descriptors in a message; bytes of a message that is not sent as an object; bytes of a
+ * packet, and one more, by which a packet that is too long gives itself away. In the buffer of an
+ * end something stands before the packet, so that the message in it is aligned. */
+enum {
+    PIPE_FDS_MAX = 64,
+    PIPE_INLINE_MAX = 192 * 1024,
+    PIPE_PACKET_LEN = 8 + PIPE_INLINE_MAX + 1,
+    PIPE_LEAD = 8
+};
 
 /* A message that has come out of the kernel. */
 struct packet {
     const char *data; /* in the end's buffer; NULL: in the object */
     size_t len;
-    int object; /* or -1 */
+    int object;  /* or -1 */
+    int receipt; /* of an object that is lent, else -1 */
     unsigned fd_count;
     int fds[PIPE_FDS_MAX];
 };
@@ -31,13 +39,15 @@ struct brood_pipe {
     int fd;
     bool sends, receives, stream;
     struct own_lock lock; /* guards what follows: one thread at a time receives */
-    char *buffer;         /* of messages: one as it came */
+    char *buffer;         /* of messages: one as it came, behind PIPE_LEAD bytes */
+    bool long_before;     /* the last message was a long one, so the next may be */
     struct packet packet; /* received and not yet got */
     uint64_t packet_self; /* the process that received it; 0: there is none */
     int event;            /* readable while there is a packet, or -1 */
     uint64_t event_self;  /* the process that made it */
     int poller;           /* of the socket and the event, or -1 */
     uint64_t poller_self; /* the process that made it */
+    struct loans loans;   /* for large messages that are sent */
 };
 HANDLE_BEGINS(struct brood_pipe);
 

@@ -20,7 +20,6 @@
 #include "ipc/spin.h"
 #include "ipc/watch.h"
 #include "sys/cpu.h"
-#include "sys/self.h"
 #include "sys/stable.h"
 
 #include <errno.h>
@@ -31,33 +30,9 @@ enum { SHARED_MAGIC = 0x62514a31, CAPACITY_DEFAULT = 1024 };
 /* Close below where the tickets' low bits come round: so that is no rare event. */
 #define FIRST_TICKET (((uint64_t)1 << 28) - 3)
 
-static struct own_lock handles_lock = OWN_LOCK;
 static struct stable_list handles;
 
-static void renew_handles(void)
-{
-    /* The list itself knows that it was copied. */
-}
-
 /* ---- handles ---- */
-
-static brood_queue *take_handle(void)
-{
-    brood_queue *queue;
-
-    brood__own_lock(&handles_lock, renew_handles);
-    queue = brood__stable_take(&handles, sizeof *queue);
-    brood__own_unlock(&handles_lock);
-    return queue;
-}
-
-static void give_handle(brood_queue *queue)
-{
-    atomic_store(&queue->magic, 0);
-    brood__own_lock(&handles_lock, renew_handles);
-    brood__stable_give(&handles, queue);
-    brood__own_unlock(&handles_lock);
-}
 
 static bool alive(const brood_queue *queue)
 {
@@ -142,7 +117,7 @@ static int make_handle(brood_queue **out_queue, struct region *region)
         brood__region_drop(region);
         return r;
     }
-    queue = take_handle();
+    queue = brood__stable_take(&handles, sizeof *queue);
     if (queue == NULL) {
         brood__region_drop(region);
         return -ENOMEM;
@@ -154,6 +129,7 @@ static int make_handle(brood_queue **out_queue, struct region *region)
     queue->report_deaths = queue->shared->report_deaths != 0;
     queue->spins = brood__cpu_affinity() != 1 ? SPIN_LOOKS : 0;
     atomic_store(&queue->deaths_told, brood__roster_deaths(region->roster));
+    atomic_store(&queue->deaths_joins, atomic_load(&queue->deaths_told));
     atomic_store_explicit(&queue->magic, QUEUE_MAGIC, memory_order_release);
     *out_queue = queue;
     return 0;
@@ -262,7 +238,8 @@ void brood_queue_free(brood_queue *queue)
         if (watch != NULL)
             brood__watch_free(watch);
         brood__region_drop(queue->region);
-        give_handle(queue);
+        atomic_store(&queue->magic, 0);
+        brood__stable_give(&handles, queue);
     }
     errno = saved;
 }

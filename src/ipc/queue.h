@@ -9,6 +9,7 @@
 #define BROOD_SRC_IPC_QUEUE_H
 
 #include "base/handle.h"
+#include "ipc/bell.h"
 #include "ipc/cells.h"
 #include "ipc/member.h"
 #include "ipc/region.h"
@@ -40,7 +41,8 @@ struct brood_queue {
     size_t item_size;
     bool report_deaths;
     unsigned spins;
-    _Atomic uint32_t deaths_told;
+    _Atomic uint32_t deaths_told;  /* to those who exchange messages */
+    _Atomic uint32_t deaths_joins; /* to those who join */
     _Atomic(struct watch *) watch;
     _Atomic uint64_t watch_self; /* the process whose thread it is */
 };
@@ -69,11 +71,8 @@ int brood__queue_block(brood_queue *queue, const struct member *member, size_t l
 /* The sleep itself, which now and then ends without cause. */
 int brood__queue_doze(const struct member *member, struct bell *bell, uint32_t word,
                       uint32_t moment, int64_t deadline);
-/* Whether a wait would end with BROOD_EPEER. */
+/* Whether a get that waits would end with BROOD_EPEER. */
 bool brood__queue_has_news(const brood_queue *queue);
-/* Sleeps on BELL, armed as WORD at MOMENT, if nobody died that the caller is to be told of. */
-int brood__queue_sleep(brood_queue *queue, const struct member *member, struct bell *bell,
-                       uint32_t word, uint32_t moment, int64_t deadline);
 
 /* The message in a claimed cell: 0, and where it is and how long; BROOD_EABI. *OUT_BLOCK is its
  * block, or 0. */

@@ -63,10 +63,10 @@ int brood__queue_locate(const brood_queue *queue, const struct cell_claim *claim
 /* All who wait for memory want different amounts, so all are told. */
 void brood__queue_ring_memory(brood_queue *queue)
 {
-    /* The block was freed by an access that is not sequentially consistent; as in bell_arm(). */
+    /* The block was freed by an access that is not sequentially consistent; pairs with the fence of
+     * brood__bell_arm(). */
     atomic_thread_fence(memory_order_seq_cst);
-    if ((atomic_load(&queue->shared->memory.word) & 1) != 0)
-        brood__bell_ring_slow(&queue->shared->memory, INT32_MAX);
+    bell_ring_all(&queue->shared->memory);
 }
 
 void brood__queue_give(brood_queue *queue, uint64_t block)

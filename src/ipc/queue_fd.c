@@ -64,10 +64,6 @@ static void queue_wake(void *object)
 static const struct watch_calls calls = {queue_wait, queue_ready, queue_wake};
 static struct own_lock watches_lock = OWN_LOCK;
 
-static void renew_nothing(void)
-{
-}
-
 static int make_watch(brood_queue *queue)
 {
     struct watch *watch = atomic_load(&queue->watch);
@@ -95,7 +91,7 @@ int brood_queue_fd(brood_queue *queue)
 
     if (r < 0)
         return r;
-    brood__own_lock(&watches_lock, renew_nothing);
+    brood__own_lock(&watches_lock, NULL);
     r = make_watch(queue);
     if (r == 0)
         r = brood__watch_fd(atomic_load(&queue->watch));

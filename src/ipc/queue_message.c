@@ -8,7 +8,9 @@
  *
  * The message of the user says which cell it has: ticket and word. The word names this thread;
  * should the thread end before the message is done, the cell is repaired like that of any dead one,
- * and the message is an empty shell: its CAS fails, and nothing happens.
+ * and the message is an empty shell: its CAS fails, and nothing happens. A forked child has a copy
+ * of the message that is right in all its words, and is not its own: the word names a thread of the
+ * parent. So whoever ends a message must be that thread, or in one process with it.
  *
  * A death while it is reserved: the cell goes to the next lap, the block (LINKED to it) is free.
  */
@@ -48,15 +50,29 @@ static struct cell_claim claim_of(const brood_message *message)
                                 message->reserved[3]);
 }
 
-/* Whether the message may still be that of its handle: the handle may have been freed, and serve
- * another queue by now, whose tickets are elsewhere. */
-static bool is_current(const brood_message *message)
+/* The thread that has the cell: the low bits of its word. */
+static roster_tag owner_of(const brood_message *message)
+{
+    return message->reserved[3] & (((uint32_t)1 << TAG_BITS) - 1);
+}
+
+/* 0: the message may be ended here. -EOWNERDEAD: its handle was freed, and may serve another queue
+ * by now, whose tickets are elsewhere; or its thread has ended. BROOD_EFORKED: it is another
+ * process's, of which this one has a copy. */
+static int check_owner(const brood_message *message)
 {
     const struct member *member;
     brood_queue *queue = queue_of(message);
+    roster_tag owner = owner_of(message);
+    int r = brood__queue_enter(queue, &member);
 
-    return brood__queue_enter(queue, &member) == 0 &&
-           brood__cells_has(&queue->cells, message->reserved[2]);
+    if (r < 0)
+        return r == BROOD_EHANDLE ? -EOWNERDEAD : r;
+    if (!brood__cells_has(&queue->cells, message->reserved[2]))
+        return -EOWNERDEAD;
+    if (owner == member->tag || brood__member_of_process(queue->shared, owner))
+        return 0;
+    return brood__roster_alive(member->roster, owner) ? BROOD_EFORKED : -EOWNERDEAD;
 }
 
 /* Its block. */
@@ -70,6 +86,22 @@ static uint64_t block_of(brood_queue *queue, const struct cell_claim *claim)
         brood__queue_locate(queue, claim, &data, &len, &block) < 0)
         return 0;
     return block;
+}
+
+/* The message in a cell that the caller has claimed becomes the user's: 0, or BROOD_EABI, and the
+ * claim is given up. */
+static int hand_out(brood_queue *queue, const struct message_kind *kind,
+                    const struct cell_claim *claim, brood_message *out_message)
+{
+    uint64_t block;
+    int r;
+
+    memset(out_message, 0, sizeof *out_message);
+    set_message(out_message, kind, queue, claim);
+    r = brood__queue_locate(queue, claim, (char **)&out_message->data, &out_message->len, &block);
+    if (r < 0)
+        brood_message_return(out_message);
+    return r;
 }
 
 /* ---- reserve and send ---- */
@@ -106,7 +138,6 @@ int brood_queue_reserve(brood_queue *queue, size_t len, int64_t timeout_ms,
 {
     struct cell_claim claim = {0};
     const struct member *member;
-    uint64_t block;
     int r = brood__queue_enter(queue, &member);
 
     if (r == 0 && (out_message == NULL || queue->cells.shape.pack > 1))
@@ -115,14 +146,7 @@ int brood_queue_reserve(brood_queue *queue, size_t len, int64_t timeout_ms,
         r = -EMSGSIZE;
     if (r == 0)
         r = place(queue, member, &claim, len, deadline_in(timeout_ms));
-    if (r < 0)
-        return r;
-    memset(out_message, 0, sizeof *out_message);
-    set_message(out_message, &reserved_kind, queue, &claim);
-    r = brood__queue_locate(queue, &claim, (char **)&out_message->data, &out_message->len, &block);
-    if (r < 0)
-        brood_message_done(out_message);
-    return r;
+    return r < 0 ? r : hand_out(queue, &reserved_kind, &claim, out_message);
 }
 
 int brood_queue_send(brood_queue *queue, brood_message *message)
@@ -138,10 +162,13 @@ int brood_queue_send(brood_queue *queue, brood_message *message)
         queue_of(message) != queue)
         return -EINVAL;
     claim = claim_of(message);
-    if (!is_current(message) || atomic_load(&claim.cell->word) != claim.word) {
+    r = check_owner(message);
+    if (r == 0 && atomic_load(&claim.cell->word) != claim.word)
+        r = -EOWNERDEAD;
+    if (r == -EOWNERDEAD)
         memset(message, 0, sizeof *message);
-        return -EOWNERDEAD;
-    }
+    if (r < 0)
+        return r;
     len = atomic_load_explicit(&claim.cell->len, memory_order_relaxed);
     if (message->len > len || (queue->item_size != 0 && message->len != len))
         return -EMSGSIZE;
@@ -161,7 +188,7 @@ static void reserved_done(brood_message *message)
     struct cell_claim claim;
     uint64_t block;
 
-    if (!is_current(message))
+    if (check_owner(message) < 0)
         return;
     claim = claim_of(message);
     block = block_of(queue, &claim);
@@ -175,7 +202,6 @@ int brood_queue_take(brood_queue *queue, int64_t timeout_ms, brood_message *out_
 {
     struct cell_claim claim = {0};
     const struct member *member;
-    uint64_t block;
     int r = brood__queue_enter(queue, &member);
 
     if (r == 0 && (out_message == NULL || queue->cells.shape.pack > 1))
@@ -187,13 +213,8 @@ int brood_queue_take(brood_queue *queue, int64_t timeout_ms, brood_message *out_
     brood__queue_looked(queue);
     if (r != 1)
         return r;
-    memset(out_message, 0, sizeof *out_message);
-    set_message(out_message, &taken_kind, queue, &claim);
-    r = brood__queue_locate(queue, &claim, (char **)&out_message->data, &out_message->len, &block);
-    if (r == 0)
-        return 1;
-    brood_message_return(out_message);
-    return r;
+    r = hand_out(queue, &taken_kind, &claim, out_message);
+    return r < 0 ? r : 1;
 }
 
 static void taken_done(brood_message *message)
@@ -202,7 +223,7 @@ static void taken_done(brood_message *message)
     struct cell_claim claim;
     uint64_t block;
 
-    if (!is_current(message))
+    if (check_owner(message) < 0)
         return;
     claim = claim_of(message);
     block = block_of(queue, &claim);
@@ -214,7 +235,7 @@ static void taken_return(brood_message *message)
 {
     struct cell_claim claim;
 
-    if (!is_current(message))
+    if (check_owner(message) < 0)
         return;
     claim = claim_of(message);
     (void)brood__cells_finish(&queue_of(message)->cells, &claim, false);

@@ -13,6 +13,10 @@
  * deadline, and took no ring with it that another would need. (A ring that arrived between that
  * look and now woke us from nothing: we did not sleep any more.)
  *
+ * Deaths are told once for each handle to those who exchange messages, and once to those who join:
+ * a thread that joins does not hear the news in place of the one that gets, for whom the descriptor
+ * has become readable.
+ *
  * A death leaves nothing here; what the dead were waiting for they do not have.
  */
 #include "ipc/queue.h"
@@ -37,22 +41,23 @@ enum { DOZE_MS = 10000 };
 
 /* ---- deaths ---- */
 
-/* True once for each new death, if the user wants to know. */
-static bool news_of_deaths(brood_queue *queue)
+/* True once for each new death that those with this TOLD have not heard of, if the user wants to
+ * know. */
+static bool news_of_deaths(brood_queue *queue, _Atomic uint32_t *told)
 {
     /* What was told first: so it cannot be later than what is known. */
-    uint32_t told = atomic_load(&queue->deaths_told);
+    uint32_t heard = atomic_load(told);
     uint32_t deaths = brood__roster_deaths(queue->cells.roster);
 
-    if (!queue->report_deaths || deaths == told)
+    if (!queue->report_deaths || deaths == heard)
         return false;
-    return atomic_compare_exchange_strong(&queue->deaths_told, &told, deaths);
+    return atomic_compare_exchange_strong(told, &heard, deaths);
 }
 
-/* Time is over: also who only tries is told of a death, once. */
+/* Time is over for one who exchanges messages: also who only tries is told of a death, once. */
 static int late(brood_queue *queue)
 {
-    return news_of_deaths(queue) ? BROOD_EPEER : -ETIMEDOUT;
+    return news_of_deaths(queue, &queue->deaths_told) ? BROOD_EPEER : -ETIMEDOUT;
 }
 
 bool brood__queue_has_news(const brood_queue *queue)
@@ -61,10 +66,12 @@ bool brood__queue_has_news(const brood_queue *queue)
            brood__roster_deaths(queue->cells.roster) != atomic_load(&queue->deaths_told);
 }
 
-int brood__queue_sleep(brood_queue *queue, const struct member *member, struct bell *bell,
-                       uint32_t word, uint32_t moment, int64_t deadline)
+/* Sleeps on BELL, armed as WORD at MOMENT, if nobody died that those are to be told of who exchange
+ * messages. */
+static int sleep_unless_news(brood_queue *queue, const struct member *member, struct bell *bell,
+                             uint32_t word, uint32_t moment, int64_t deadline)
 {
-    if (news_of_deaths(queue))
+    if (news_of_deaths(queue, &queue->deaths_told))
         return BROOD_EPEER;
     return brood__queue_doze(member, bell, word, moment, deadline);
 }
@@ -124,7 +131,7 @@ static int sleep_put(brood_queue *queue, const struct member *member, int64_t de
         }
         if (left_ns(deadline) == 0)
             return late(queue);
-        r = brood__queue_sleep(queue, member, room, word, moment, deadline);
+        r = sleep_unless_news(queue, member, room, word, moment, deadline);
         if (r < 0 && r != -ETIMEDOUT)
             return r;
     }
@@ -203,7 +210,7 @@ static int sleep_get(brood_queue *queue, const struct member *member, const stru
         }
         if (left_ns(deadline) == 0)
             return late(queue);
-        r = brood__queue_sleep(queue, member, filled, word, moment, deadline);
+        r = sleep_unless_news(queue, member, filled, word, moment, deadline);
         if (r < 0 && r != -ETIMEDOUT)
             return r;
     }
@@ -259,7 +266,7 @@ int brood__queue_block(brood_queue *queue, const struct member *member, size_t l
             return BROOD_ECLOSED;
         if (left_ns(deadline) == 0)
             return late(queue);
-        r = brood__queue_sleep(queue, member, memory, word, moment, deadline);
+        r = sleep_unless_news(queue, member, memory, word, moment, deadline);
         if (r < 0 && r != -ETIMEDOUT)
             return r;
         r = -EAGAIN;
@@ -291,9 +298,11 @@ int brood_queue_join(brood_queue *queue, int64_t timeout_ms)
                 brood__bell_ring_slow(done, INT32_MAX);
             return 0;
         }
+        if (news_of_deaths(queue, &queue->deaths_joins))
+            return BROOD_EPEER;
         if (left_ns(deadline) == 0)
-            return late(queue);
-        r = brood__queue_sleep(queue, member, done, word, moment, deadline);
+            return -ETIMEDOUT;
+        r = brood__queue_doze(member, done, word, moment, deadline);
         if (r < 0 && r != -ETIMEDOUT)
             return r;
     }

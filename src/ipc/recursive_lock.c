@@ -33,7 +33,7 @@ int brood_recursive_lock_acquire(brood_recursive_lock *lock, int64_t timeout_ms)
     uint32_t word;
     int r;
 
-    if (lock == NULL)
+    if (!is_placed(lock))
         return -EINVAL;
     r = brood__member(lock, &member);
     if (r < 0)
@@ -55,7 +55,7 @@ int brood_recursive_lock_release(brood_recursive_lock *lock)
     uint32_t word, depth;
     int r;
 
-    if (lock == NULL)
+    if (!is_placed(lock))
         return -EINVAL;
     r = brood__member(lock, &member);
     if (r < 0)
@@ -73,10 +73,10 @@ int brood_recursive_lock_release(brood_recursive_lock *lock)
 
 int brood_recursive_lock_consistent(brood_recursive_lock *lock)
 {
-    return lock == NULL ? -EINVAL : brood__lock_mend(lock_words(lock));
+    return is_placed(lock) ? brood__lock_mend(lock_words(lock)) : -EINVAL;
 }
 
 int brood_recursive_lock_owner(const brood_recursive_lock *lock, brood_owner *out_owner)
 {
-    return lock == NULL ? -EINVAL : brood__lock_who(lock_words(lock), out_owner);
+    return is_placed(lock) ? brood__lock_who(lock_words(lock), out_owner) : -EINVAL;
 }

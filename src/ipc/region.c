@@ -63,10 +63,6 @@ struct layout {
     uint64_t roster, table, chunks, size;
 };
 
-static void keep_list(void)
-{
-}
-
 /* Guards .served, and lasts from there to what serves or stops. Locked before REGIONS_LOCK. */
 static struct own_lock serving_lock = OWN_LOCK;
 static bool forks_watched; /* guarded by it, too */
@@ -156,7 +152,7 @@ static void unmap_object(void *context)
 static void end_region(struct region *region)
 {
     brood__fd_close(region->fd);
-    if (region->roster == NULL || brood__member_unlist(region->base, unmap_object, region))
+    if (brood__member_unlist(region->base, unmap_object, region))
         unmap_object(region);
 }
 
@@ -205,7 +201,7 @@ static struct region *find_number(uint64_t number)
 
 static void before_fork(void)
 {
-    brood__own_lock(&regions_lock, keep_list);
+    brood__own_lock(&regions_lock, NULL);
 }
 
 static void in_parent(void)
@@ -230,7 +226,7 @@ static void in_child(void)
 {
     struct region *unused;
 
-    brood__own_lock(&regions_lock, keep_list);
+    brood__own_lock(&regions_lock, NULL);
     for (struct region *region = regions; region != NULL; region = region->next) {
         region->users -= region->visitors;
         region->visitors = 0;
@@ -248,7 +244,7 @@ static int watch_forks(void)
 {
     int r = 0;
 
-    brood__own_lock(&serving_lock, keep_list);
+    brood__own_lock(&serving_lock, NULL);
     if (!forks_watched)
         r = brood__at_fork(before_fork, in_parent, in_child);
     forks_watched = r == 0;
@@ -369,7 +365,7 @@ int brood__region_make(struct region **out_region, enum region_kind kind,
         end_region(region);
         return r;
     }
-    brood__own_lock(&regions_lock, keep_list);
+    brood__own_lock(&regions_lock, NULL);
     list_region(region);
     brood__own_unlock(&regions_lock);
     *out_region = region;
@@ -426,8 +422,10 @@ static int map_known(struct region *region)
     /* It is sealed in a way that ours never are: against those who have it mapped, too. */
     if (r == -EPERM || r == -EACCES)
         return -EINVAL;
-    if (r < 0 || region->readonly)
+    if (r < 0)
         return r;
+    if (region->readonly)
+        return list_members(region, NULL);
     roster = (struct roster *)(void *)(region->base + layout.roster);
     if (brood__roster_check(roster, layout.table - layout.roster) != layout.slots)
         return BROOD_EABI;
@@ -453,7 +451,7 @@ int brood__region_adopt(struct region **out_region, int fd)
         return r;
     }
     /* Mapped under the lock, so that it is not twice when two threads open it. */
-    brood__own_lock(&regions_lock, keep_list);
+    brood__own_lock(&regions_lock, NULL);
     other = find_number(region->number);
     if (other != NULL)
         other->users++;
@@ -484,7 +482,7 @@ struct region *brood__region_known(brood_ref ref)
 {
     struct region *region = NULL;
 
-    brood__own_lock(&regions_lock, keep_list);
+    brood__own_lock(&regions_lock, NULL);
     if (ref.word[0] != 0)
         region = visit(find_number(ref.word[0]));
     brood__own_unlock(&regions_lock);
@@ -493,14 +491,14 @@ struct region *brood__region_known(brood_ref ref)
 
 void brood__region_park(struct region *region)
 {
-    brood__own_lock(&regions_lock, keep_list);
+    brood__own_lock(&regions_lock, NULL);
     region->parked++;
     brood__own_unlock(&regions_lock);
 }
 
 void brood__region_unpark(struct region *region)
 {
-    brood__own_lock(&regions_lock, keep_list);
+    brood__own_lock(&regions_lock, NULL);
     if (region->parked > 0) {
         region->parked--;
         region->users--; /* not the last: that is the caller's */
@@ -513,7 +511,7 @@ static struct region *use_known(uint64_t number)
 {
     struct region *region;
 
-    brood__own_lock(&regions_lock, keep_list);
+    brood__own_lock(&regions_lock, NULL);
     region = find_number(number);
     if (region != NULL)
         region->users++;
@@ -549,7 +547,7 @@ struct region *brood__region_around(const void *address)
 {
     struct region *region;
 
-    brood__own_lock(&regions_lock, keep_list);
+    brood__own_lock(&regions_lock, NULL);
     for (region = regions; region != NULL; region = region->next)
         if ((uintptr_t)address - (uintptr_t)region->base < region->len)
             break;
@@ -564,7 +562,7 @@ static bool count_out(struct region *region, unsigned visitors, bool may_end)
 {
     bool last;
 
-    brood__own_lock(&regions_lock, keep_list);
+    brood__own_lock(&regions_lock, NULL);
     last = region->users == 1;
     if (!last || may_end) {
         region->users--;
@@ -584,7 +582,7 @@ static void give_up(struct region *region, unsigned visitors)
 {
     if (region == NULL || count_out(region, visitors, false))
         return;
-    brood__own_lock(&serving_lock, keep_list);
+    brood__own_lock(&serving_lock, NULL);
     if (region->served)
         brood__serve_stop(region->number);
     region->served = false;
@@ -615,7 +613,7 @@ brood_ref brood__region_ref(struct region *region, uint64_t offset)
 
     if (!is_inside(region, offset))
         return (brood_ref){0};
-    brood__own_lock(&serving_lock, keep_list);
+    brood__own_lock(&serving_lock, NULL);
     r = brood__serve(region->number, region->fd, false);
     region->served = region->served || r == 0;
     brood__own_unlock(&serving_lock);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The roster: life locks, tags, and sleeping with an eye on everybody.
+ * The roster: life locks, tags and burials.
  *
  *     slot:   free ----------join----------> held ---leave---> free
  *             generation even                odd               even
@@ -20,76 +20,48 @@
  * and the count up; then the generation becomes even and everybody is told; then the tag goes out.
  * Whoever finds a tag there, after looking at all slots, does the rest. So each death counts once,
  * and a death that no slot shows any more has been told to everybody, whoever was killed meanwhile.
+ * Who had said farewell is buried in the same way, but the count stays as it is.
  *
  * Deaths: a joiner or leaver killed anywhere leaves a lock marked OWNER_DIED, which the next joiner
- * takes over; if its generation is odd, that was a death. The kernel wakes one watcher of a death;
- * that one looks through the roster and tells the rest, and if it is killed before, its own death
- * wakes the next. A joiner is watched by nobody: it buries the last holder before it locks the
- * slot.
+ * takes over; if its generation is odd, that was a death. A joiner is watched by nobody: it buries
+ * the last holder before it locks the slot. Who is told of a death by the kernel, and how all
+ * others are, is in ipc/roster_sleep.c.
  *
  * Orders: all accesses are sequentially consistent unless said otherwise. .moment is read before
  * the look at what is waited for, and changed after what it tells about: a sleeper sees either the
  * change, or another .moment than it read, and does not sleep. pid, tid and note are stored before
  * the generation that they belong to, and loaded after it or checked against it again.
  */
-#include "ipc/roster.h"
+#include "ipc/roster_inside.h"
 
-#include "base/clock.h"
 #include "sys/kernel.h"
 
 #include <brood/base.h>
 
 #include <errno.h>
-#include <linux/futex.h>
-#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
 enum {
     GENERATION_SHIFT = 12,
-    SLOT_MASK = 0xfff,
     GENERATION_MASK = 0xffff,
-    WATCHED_MAX = 120,
     FIRST_SLOTS = 64,
     LIBC_IS_GLIBC = 1,
     NOT_KNOWN = 0,
-    LAYOUT = 2, /* of what lies in shared memory; any change counts it up */
-    EVERYBODY = 0x7fffffff,
-    TOO_MANY = EVERYBODY
+    LAYOUT = 3, /* of what lies in shared memory; any change counts it up */
+    EVERYBODY = 0x7fffffff
 };
-#define HEARTBEAT_NS 50000000
-#define SECOND_LOOK_NS 10000000000
 #define TAG_MASK (((uint64_t)1 << TAG_BITS) - 1)
 #define DEATH_ONE ((uint64_t)1 << TAG_BITS)
 
 /* Mutants that the crash sweeps must catch; see tests/ipc/test_roster_kill.c. */
 #define MUTANT_SILENT_JOIN 91
 #define MUTANT_SILENT_BURIAL 92
-#define MUTANT_NO_WAITERS_BIT 93
-#define MUTANT_LOOKS_AT_LIFE_ONLY 94
 #define MUTANT_BURIES_BEFORE_TELLING 95
 #define MUTANT_LEAVES_BEFORE_TELLING 96
 #ifndef BROOD_MUTANT
 #define BROOD_MUTANT 0
 #endif
-
-struct roster_slot {
-    _Alignas(64) pthread_mutex_t life;
-    _Atomic uint32_t generation;
-    _Atomic int32_t pid, tid; /* tid 0: it is leaving, or has left */
-    _Atomic uint64_t note;
-};
-
-struct roster {
-    _Alignas(64) uint32_t slots;
-    uint32_t slots_inverted; /* all bits of .slots, so that damage to either shows */
-    _Atomic uint32_t moment;
-    _Atomic uint64_t burial;   /* {deaths:36 | tag:28}; tag 0: none is under way */
-    _Atomic uint32_t next;     /* where the next joiner looks first; a hint */
-    _Atomic uint32_t reach;    /* no slot from here on was ever joined */
-    _Atomic uint32_t watchman; /* tag of the sleeper that looks for all, or 0; a futex word */
-    struct roster_slot slot[];
-};
 
 /* ---- the life word ---- */
 
@@ -148,14 +120,9 @@ static size_t life_offset(void)
     return place == SIZE_MAX ? SIZE_MAX : place - 1;
 }
 
-static _Atomic uint32_t *life_word(const struct roster *roster, unsigned index)
+_Atomic uint32_t *brood__roster_life(const struct roster *roster, unsigned index)
 {
     return (_Atomic uint32_t *)((uintptr_t)&roster->slot[index].life + life_offset());
-}
-
-static bool word_alive(uint32_t word)
-{
-    return (word & FUTEX_TID_MASK) != 0 && (word & FUTEX_OWNER_DIED) == 0;
 }
 
 /* ---- the roster as a whole ---- */
@@ -207,8 +174,7 @@ unsigned brood__roster_check(const struct roster *roster, size_t len)
     return brood__roster_len(slots) <= len ? slots : 0;
 }
 
-/* Slots that anybody may have; whatever the shared words say, no more than fit. */
-static unsigned reach_of(const struct roster *roster)
+unsigned brood__roster_reach(const struct roster *roster)
 {
     uint32_t reach = atomic_load_explicit(&roster->reach, memory_order_acquire);
     unsigned slots = slots_of(roster);
@@ -238,7 +204,7 @@ static bool slot_of(const struct roster *roster, roster_tag tag, unsigned *out_i
 {
     unsigned index = (tag & SLOT_MASK) - 1;
 
-    if (index >= reach_of(roster))
+    if (index >= brood__roster_reach(roster))
         return false;
     *out_index = index;
     return true;
@@ -275,7 +241,7 @@ bool brood__roster_alive(const struct roster *roster, roster_tag tag)
 
     if (!slot_of(roster, tag, &index))
         return false;
-    word = atomic_load(life_word(roster, index));
+    word = atomic_load(brood__roster_life(roster, index));
     return names_same_thread(word, atomic_load(&roster->slot[index].tid)) &&
            holds(roster, index, tag);
 }
@@ -306,8 +272,7 @@ static void end_burial(struct roster *roster, uint64_t burial)
     (void)atomic_compare_exchange_strong(&roster->burial, &burial, burial & ~TAG_MASK);
 }
 
-/* True: there was one. */
-static bool end_any_burial(struct roster *roster)
+bool brood__roster_end_burial(struct roster *roster)
 {
     uint64_t burial = atomic_load(&roster->burial);
 
@@ -322,7 +287,7 @@ static bool end_any_burial(struct roster *roster)
 static bool holder_is_gone(const struct roster *roster, unsigned index, uint32_t generation)
 {
     int32_t tid = atomic_load(&roster->slot[index].tid);
-    uint32_t word = atomic_load(life_word(roster, index));
+    uint32_t word = atomic_load(brood__roster_life(roster, index));
 
     if (atomic_load(&roster->slot[index].generation) != generation)
         return false;
@@ -330,18 +295,30 @@ static bool holder_is_gone(const struct roster *roster, unsigned index, uint32_t
     return !word_alive(word) || (tid != 0 && !names_same_thread(word, tid));
 }
 
-/* True: this call was the one that counted it. MINE: the caller has locked the slot, so whoever has
- * held it is gone. If the CAS succeeds, no burial has begun since BURIAL was read, and without one
- * no dead holder's generation changes. */
-static bool bury(struct roster *roster, unsigned index, bool mine)
+/* The word of a burial that begins. A farewell was said by a thread that was alive, in the process
+ * of the one that is gone, so it was stored before the kernel marked the life word, and whoever has
+ * seen that mark sees it. */
+static uint64_t burial_of(const struct roster *roster, unsigned index, uint32_t generation,
+                          uint64_t last)
+{
+    bool is_news = atomic_load(&roster->slot[index].farewell) != generation;
+
+    return ((last & ~TAG_MASK) + (is_news ? DEATH_ONE : 0)) | tag_of(index, generation);
+}
+
+/* If the CAS succeeds, nobody has been counted since BURIAL was read, so if this
+ * one is to be counted it was not yet. One that said farewell may be buried twice, as the word came
+ * back to what it was; the second time finds another generation and changes nothing. */
+bool brood__roster_bury(struct roster *roster, unsigned index, bool mine)
 {
     for (;;) {
         uint64_t burial = atomic_load(&roster->burial);
         uint32_t generation = atomic_load(&roster->slot[index].generation);
-        uint64_t next = ((burial & ~TAG_MASK) + DEATH_ONE) | tag_of(index, generation);
+        uint64_t next;
 
         if (!is_held(generation) || !(mine || holder_is_gone(roster, index, generation)))
             return false;
+        next = burial_of(roster, index, generation, burial);
         if ((burial & TAG_MASK) != 0) {
             end_burial(roster, burial);
         } else if (atomic_compare_exchange_strong(&roster->burial, &burial, next)) {
@@ -353,11 +330,11 @@ static bool bury(struct roster *roster, unsigned index, bool mine)
 
 void brood__roster_look(struct roster *roster)
 {
-    unsigned reach = reach_of(roster);
+    unsigned reach = brood__roster_reach(roster);
 
     for (unsigned i = 0; i < reach; i++)
-        (void)bury(roster, i, false);
-    (void)end_any_burial(roster);
+        (void)brood__roster_bury(roster, i, false);
+    (void)brood__roster_end_burial(roster);
 }
 
 bool brood__roster_who(const struct roster *roster, roster_tag tag, int *out_pid, int *out_tid)
@@ -391,7 +368,7 @@ static bool is_dead_with_note(const struct roster *roster, unsigned index, uint6
     while (atomic_load(&slot->note) == note) {
         uint32_t generation = atomic_load(&slot->generation);
         int32_t tid = atomic_load(&slot->tid);
-        bool alive = names_same_thread(atomic_load(life_word(roster, index)), tid);
+        bool alive = names_same_thread(atomic_load(brood__roster_life(roster, index)), tid);
 
         if (atomic_load(&slot->note) == note && atomic_load(&slot->generation) == generation)
             return !alive;
@@ -401,7 +378,7 @@ static bool is_dead_with_note(const struct roster *roster, unsigned index, uint6
 
 bool brood__roster_dead_note(struct roster *roster, uint64_t note)
 {
-    unsigned reach = reach_of(roster);
+    unsigned reach = brood__roster_reach(roster);
 
     for (unsigned i = 0; i < reach; i++)
         if (is_dead_with_note(roster, i, note))
@@ -411,7 +388,7 @@ bool brood__roster_dead_note(struct roster *roster, uint64_t note)
 
 void brood__roster_forget_notes(struct roster *roster, uint64_t first, uint64_t last)
 {
-    unsigned reach = reach_of(roster);
+    unsigned reach = brood__roster_reach(roster);
 
     for (unsigned i = 0; i < reach; i++) {
         uint64_t note = atomic_load(&roster->slot[i].note);
@@ -453,20 +430,20 @@ static bool take_slot(struct roster *roster, unsigned index)
     int r;
 
     raise_reach(roster, index + 1);
-    (void)bury(roster, index, false);
+    (void)brood__roster_bury(roster, index, false);
     r = pthread_mutex_trylock(&slot->life);
     if (r != 0 && r != EOWNERDEAD)
         return false;
     if (r == EOWNERDEAD)
         (void)pthread_mutex_consistent(&slot->life);
-    (void)bury(roster, index, true);
+    (void)brood__roster_bury(roster, index, true);
     return true;
 }
 
 /* A dead slot with a note is left for those who wait for that one, as long as there are others. */
 static bool worth_taking(const struct roster *roster, unsigned index, bool noted_too)
 {
-    if (word_alive(atomic_load_explicit(life_word(roster, index), memory_order_relaxed)))
+    if (word_alive(atomic_load_explicit(brood__roster_life(roster, index), memory_order_relaxed)))
         return false;
     return noted_too || atomic_load_explicit(&roster->slot[index].note, memory_order_relaxed) == 0;
 }
@@ -543,6 +520,18 @@ void brood__roster_leave(struct roster *roster, roster_tag tag)
     (void)pthread_mutex_unlock(&slot->life);
 }
 
+void brood__roster_farewell(struct roster *roster, roster_tag tag)
+{
+    unsigned index;
+    uint32_t generation;
+
+    if (!slot_of(roster, tag, &index))
+        return;
+    generation = atomic_load(&roster->slot[index].generation);
+    if (is_held(generation) && tag_of(index, generation) == tag)
+        atomic_store(&roster->slot[index].farewell, generation);
+}
+
 /* ---- forked children ---- */
 
 /* musl leaves the parent's list in the child, whose next lock would be put into it: into the
@@ -577,169 +566,9 @@ static void renew_slot(struct roster *roster, unsigned index, bool keep)
 
 void brood__roster_inherit(struct roster *roster, roster_tag keep)
 {
-    unsigned reach = reach_of(roster);
+    unsigned reach = brood__roster_reach(roster);
 
     for (unsigned i = 0; i < reach; i++)
         renew_slot(roster, i, i + 1 == (keep & SLOT_MASK) && holds(roster, i, keep));
     (void)atomic_fetch_and(&roster->burial, ~TAG_MASK);
-}
-
-/* ---- sleeping ---- */
-
-/* The kernel wakes watchers of a death only if the life word says that there are any. */
-static uint32_t mark_watched(_Atomic uint32_t *life)
-{
-    uint32_t word = atomic_load(life);
-
-#if BROOD_MUTANT != MUTANT_NO_WAITERS_BIT
-    while (word_alive(word) && (word & FUTEX_WAITERS) == 0)
-        if (atomic_compare_exchange_weak(life, &word, word | FUTEX_WAITERS))
-            word |= FUTEX_WAITERS;
-#endif
-    return word;
-}
-
-static struct futex_watch watch_of(const _Atomic uint32_t *word, uint32_t value)
-{
-    return (struct futex_watch){.word = (const void *)(uintptr_t)word, .value = value};
-}
-
-/* Adds the life word of a slot to what wakes us. False: its holder is dead, and nobody knew. */
-static bool watch_slot(struct roster *roster, unsigned index, struct futex_watch *watches,
-                       unsigned *inout_count)
-{
-    _Atomic uint32_t *life = life_word(roster, index);
-    uint32_t word = mark_watched(life);
-
-    if (bury(roster, index, false))
-        return false;
-    if (!word_alive(word))
-        return true;
-    if (*inout_count < WATCHED_MAX + 2)
-        watches[(*inout_count)++] = watch_of(life, word);
-    else
-        *inout_count = TOO_MANY;
-    return true;
-}
-
-static int64_t sooner(int64_t deadline, int64_t ns)
-{
-    int64_t end = now_ns() + ns;
-
-    return end < deadline ? end : deadline;
-}
-
-/* Without waitv: on the word alone, and a look from time to time. -ETIMEDOUT only if DEADLINE is
- * over. */
-static int sleep_looking(struct roster *roster, const _Atomic uint32_t *word, uint32_t value,
-                         int64_t deadline)
-{
-    int64_t beat = sooner(deadline, HEARTBEAT_NS);
-    int r = brood__futex_wait((const void *)(uintptr_t)word, value, beat);
-
-    brood__roster_look(roster);
-    return r == -ETIMEDOUT && beat == deadline ? -ETIMEDOUT : 0;
-}
-
-/* ---- sleeping among many ----
- *
- * Where there are more than one can watch, one of the sleepers looks at all of them from time to
- * time, the watchman. The others watch that one: its death, and whether it has given up the post.
- * Who wakes for whatever reason and finds no watchman wakes another, so that one of those who sleep
- * on takes the post. Should that one be killed on the way, a rare look by everybody makes it
- * good. */
-
-/* WATCHES has the word and the moment. */
-static int look_for_all(struct roster *roster, roster_tag me, const struct futex_watch *watches,
-                        int64_t deadline)
-{
-    uint32_t mine = me;
-    int64_t beat;
-    int r;
-
-    do {
-        beat = sooner(deadline, HEARTBEAT_NS);
-        r = brood__futex_wait_any(watches, 2, beat);
-        brood__roster_look(roster);
-    } while (r == -ETIMEDOUT && beat != deadline);
-    (void)atomic_compare_exchange_strong(&roster->watchman, &mine, 0);
-    return r;
-}
-
-static int watch_watchman(struct roster *roster, roster_tag watchman, struct futex_watch *watches,
-                          int64_t deadline)
-{
-    _Atomic uint32_t *life = life_word(roster, (watchman & SLOT_MASK) - 1);
-    int64_t end = sooner(deadline, SECOND_LOOK_NS);
-    int r;
-
-    watches[2] = watch_of(&roster->watchman, watchman);
-    watches[3] = watch_of(life, mark_watched(life));
-    if (!brood__roster_alive(roster, watchman))
-        return 0;
-    r = brood__futex_wait_any(watches, 4, end);
-    brood__roster_look(roster);
-    return r == -ETIMEDOUT && end != deadline ? 0 : r;
-}
-
-static int sleep_among_many(struct roster *roster, roster_tag me, struct futex_watch *watches,
-                            int64_t deadline)
-{
-    uint32_t watchman = atomic_load(&roster->watchman);
-    int r;
-
-    if (!brood__roster_alive(roster, watchman) &&
-        atomic_compare_exchange_strong(&roster->watchman, &watchman, me))
-        watchman = me;
-    if (watchman == me)
-        r = look_for_all(roster, me, watches, deadline);
-    else if (brood__roster_alive(roster, watchman))
-        r = watch_watchman(roster, watchman, watches, deadline);
-    else
-        r = 0;
-    if (atomic_load(&roster->watchman) == 0)
-        brood__futex_wake(&roster->watchman, 1);
-    return r;
-}
-
-/* Fills WATCHES from the third on: how many there are then; 0: somebody had died; or TOO_MANY. A
- * slot that shows no death may have been cleared by one who was killed before it told: the burial
- * is looked for last. */
-static unsigned watch_others(struct roster *roster, roster_tag me, struct futex_watch *watches)
-{
-    unsigned reach = reach_of(roster);
-    unsigned count = 2;
-
-    for (unsigned i = 0; i < reach && count != TOO_MANY; i++)
-        if (i != (me & SLOT_MASK) - 1 && !watch_slot(roster, i, watches, &count))
-            return 0;
-    return end_any_burial(roster) ? 0 : count;
-}
-
-int brood__roster_sleep(struct roster *roster, roster_tag me, const _Atomic uint32_t *word,
-                        uint32_t value, uint32_t moment, int64_t deadline)
-{
-    struct futex_watch watches[FUTEX_WATCHES_MAX];
-    unsigned count;
-    int r = -ENOSYS;
-
-    watches[0] = watch_of(word, value);
-    watches[1] = watch_of(&roster->moment, moment);
-    count = watch_others(roster, me, watches);
-    if (count == 0)
-        return 0;
-    if (count == TOO_MANY)
-        r = sleep_among_many(roster, me, watches, deadline);
-    else
-        r = brood__futex_wait_any(watches, count, deadline);
-    if (r == -ENOSYS)
-        return sleep_looking(roster, word, value, deadline);
-#if BROOD_MUTANT == MUTANT_LOOKS_AT_LIFE_ONLY
-    if (atomic_load(word) != value || atomic_load(&roster->moment) != moment)
-        return r;
-#endif
-    /* The kernel woke one of those who watched a death, and it may have been us, whatever else has
-     * changed. */
-    brood__roster_look(roster);
-    return r;
 }

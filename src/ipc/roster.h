@@ -13,8 +13,8 @@
  *
  * Known limits. Of an exec() by a thread that is not its process's first one the kernel marks
  * nothing: that thread stays alive here for ever. A thread with more than 2048 robust mutexes dies
- * unnoticed in those locked first. A process that is stopped just when the kernel has woken it for
- * a death tells the others when it goes on.
+ * unnoticed in those locked first (so ipc/member.c joins no more than 2000). A process that is
+ * stopped just when the kernel has woken it for a death tells the others when it goes on.
  *
  * The law of waiting: a wake-up may die with the process that was to give it. Therefore whoever
  * sleeps here watches all other participants, and whoever learns of a death tells all sleepers. A
@@ -50,6 +50,9 @@ uint32_t brood__roster_abi(void);
 int brood__roster_join(struct roster *roster, roster_tag *out_tag);
 /* Only by the thread that joined. Whatever the tag still owns is as if its owner had died. */
 void brood__roster_leave(struct roster *roster, roster_tag tag);
+/* Said by a process that ends in good order of those of its threads that run on until then, and
+ * keep what they own: their end is told to all sleepers, and does not count as a death. */
+void brood__roster_farewell(struct roster *roster, roster_tag tag);
 /* In the child of a fork, before its thread locks a robust mutex: it has none of the parent's. */
 void brood__roster_forked(void);
 
@@ -59,7 +62,7 @@ void brood__roster_inherit(struct roster *roster, roster_tag keep);
 
 /* A few loads. False for tags that no roster of this size has given out. */
 bool brood__roster_alive(const struct roster *roster, roster_tag tag);
-/* How many have died without leaving, as far as anybody has noticed. */
+/* How many have died without leaving or a farewell, as far as anybody has noticed. */
 uint32_t brood__roster_deaths(const struct roster *roster);
 /* Looks for deaths that nobody has noticed yet, and tells all sleepers. */
 void brood__roster_look(struct roster *roster);

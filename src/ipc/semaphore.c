@@ -30,7 +30,7 @@ struct semaphore_words {
 };
 _Static_assert(sizeof(struct semaphore_words) == sizeof(brood_semaphore), "it has other words");
 
-/* Mutants that the crash sweeps must catch; see tests/ipc/test_sync_kill.c. */
+/* Mutants that the crash sweeps must catch; see tests/ipc/test_semaphore_kill.c. */
 #define MUTANT_WAKES_FROM_ZERO 51
 #ifndef BROOD_MUTANT
 #define BROOD_MUTANT 0
@@ -41,8 +41,10 @@ int brood_semaphore_init(brood_semaphore *semaphore, unsigned value, unsigned ma
     struct semaphore_words *words = (void *)semaphore;
 
     max = max == 0 ? INT32_MAX : max;
-    if (semaphore == NULL || max > INT32_MAX || value > max)
+    if (!is_placed(semaphore) || max > INT32_MAX || value > max)
         return -EINVAL;
+    if (!brood__member_writes(semaphore))
+        return -EROFS;
     memset(semaphore, 0, sizeof *semaphore);
     words->max = max;
     atomic_store(&words->count, value);
@@ -80,7 +82,7 @@ int brood_semaphore_acquire(brood_semaphore *semaphore, int64_t timeout_ms)
     const struct member *member;
     int r;
 
-    if (semaphore == NULL)
+    if (!is_placed(semaphore))
         return -EINVAL;
     r = brood__member(semaphore, &member);
     if (r < 0)
@@ -95,7 +97,7 @@ int brood_semaphore_release(brood_semaphore *semaphore, unsigned count)
     uint32_t seen, max;
     int r;
 
-    if (semaphore == NULL)
+    if (!is_placed(semaphore))
         return -EINVAL;
     r = brood__member(semaphore, &member);
     if (r < 0)
@@ -119,7 +121,7 @@ int brood_semaphore_value(const brood_semaphore *semaphore)
     const struct semaphore_words *words = (const void *)semaphore;
     uint32_t count;
 
-    if (semaphore == NULL)
+    if (!is_placed(semaphore))
         return -EINVAL;
     count = atomic_load(&words->count);
     return count < INT32_MAX ? (int)count : INT32_MAX;

@@ -13,8 +13,9 @@
  *
  * Several processes may serve one number, as all of them have the region: each takes the first
  * free place, and the asker tries them in turn, until one answers: one that ends meanwhile is
- * passed over. What more than PLACES processes serve, is served: by those who have the places. One
- * that found none tries again when it is next told to serve that number.
+ * passed over, and beside one that does not answer at once the next ones are asked as well. What
+ * more than SERVE_PLACES processes serve, is served: by those who have the places. One that found
+ * none tries again when it is next told to serve that number.
  *
  * Two locks. `life` is held from a change to the end of what it takes to start or join the thread;
  * `list` guards the data, and the thread takes it too, between work_begin and work_end. Under
@@ -46,7 +47,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PLACES = 8, ASK_MS = 2000, ACCEPTS_MAX = 16, LAST_WAIT_S = 2, NAME_LEN = 48 };
+enum { ASK_MS = 2000, ASK_NEXT_MS = 100, ACCEPTS_MAX = 16, LAST_WAIT_S = 2, NAME_LEN = 48 };
 enum { ANSWER_MAGIC = 0x62726f64 };
 
 /* Key of the control event in the poller; no number is 0. */
@@ -78,11 +79,6 @@ static struct {
 } serving = {.poller = -1, .control = -1};
 
 /* ---- fork ---- */
-
-static void renew_life(void)
-{
-    /* It guards no data. */
-}
 
 static void close_served(struct served *served)
 {
@@ -171,7 +167,7 @@ static int listen_somewhere(uint64_t number)
     char name[NAME_LEN];
     int fd = -EADDRINUSE;
 
-    for (unsigned place = 0; place < PLACES && fd == -EADDRINUSE; place++)
+    for (unsigned place = 0; place < SERVE_PLACES && fd == -EADDRINUSE; place++)
         fd = brood__socket_listen(make_name(name, number, place));
     return fd;
 }
@@ -431,7 +427,7 @@ int brood__serve(uint64_t number, int fd, bool once)
     assert(number != CONTROL_KEY);
     if (served != NULL)
         *served = (struct served){.number = number, .fd = fd, .once = once, .listener = -1};
-    brood__own_lock(&life, renew_life);
+    brood__own_lock(&life, NULL);
     lock_list();
     if (find(number) != NULL) {
         unlock_list();
@@ -449,14 +445,14 @@ int brood__serve(uint64_t number, int fd, bool once)
             brood__fd_close(served->listener);
         brood__free(served);
     }
-    return r == -EALREADY || r == -EADDRINUSE ? 0 : r;
+    return !once && (r == -EALREADY || r == -EADDRINUSE) ? 0 : r;
 }
 
 void brood__serve_stop(uint64_t number)
 {
     struct served *served;
 
-    brood__own_lock(&life, renew_life);
+    brood__own_lock(&life, NULL);
     lock_list();
     served = find(number);
     if (served != NULL) {
@@ -493,33 +489,36 @@ static int read_answer(const struct answer *answer, int64_t len, unsigned count,
     return -EPROTO;
 }
 
-static int receive_answer(int server, int64_t deadline)
+/* Of one that has something to say, or is gone. */
+static int receive_answer(int server)
 {
-    struct pollfd waited = {.fd = server, .events = POLLIN};
     char bytes[sizeof(struct answer) + 1]; /* one more than right, to see what is too long */
     struct iovec part = {.iov_base = bytes, .iov_len = sizeof bytes};
     struct answer answer = {0};
     int fds[2]; /* the same */
     unsigned count = 2;
-    int64_t r = brood__fd_wait(&waited, 1, deadline);
+    int64_t r = brood__socket_receive_parts(server, &part, 1, fds, &count, false);
 
-    if (r <= 0)
-        return r < 0 ? (int)r : -ETIMEDOUT;
-    r = brood__socket_receive_parts(server, &part, 1, fds, &count, false);
     if (r < 0)
         return (int)r;
     memcpy(&answer, bytes, (size_t)r < sizeof answer ? (size_t)r : sizeof answer);
     return read_answer(&answer, r, count, fds);
 }
 
-/* Of whoever has this PLACE; BROOD_EREF: nobody, or it ended before it answered. To connect is to
- * ask, and some things are given only once: so that there is room for what is given is made sure
- * before, by a descriptor that is closed just then. */
-static int ask_at(uint64_t number, unsigned place, int64_t deadline)
+/* Those who have been asked and have not answered. */
+struct asked {
+    struct pollfd servers[SERVE_PLACES];
+    unsigned count;
+};
+
+/* Asks whoever has this PLACE; BROOD_EREF: nobody. To connect is to ask, and some things are given
+ * only once: so that there is room for what is given is made sure before, by a descriptor that is
+ * closed just then. */
+static int ask_at(struct asked *asked, uint64_t number, unsigned place, int64_t deadline)
 {
     char name[NAME_LEN];
     int spare = brood__fd_event();
-    int server, r;
+    int server;
 
     if (spare < 0)
         return spare;
@@ -527,18 +526,67 @@ static int ask_at(uint64_t number, unsigned place, int64_t deadline)
     brood__fd_close(spare);
     if (server < 0)
         return server == -ECONNREFUSED ? BROOD_EREF : server;
-    r = may_have(server) ? receive_answer(server, deadline) : -EPERM; /* nor take from others */
-    brood__fd_close(server);
-    return r;
+    if (!may_have(server)) {
+        brood__fd_close(server);
+        return -EPERM; /* nor take from others */
+    }
+    asked->servers[asked->count++] = (struct pollfd){.fd = server, .events = POLLIN};
+    return 0;
+}
+
+/* The first answer; BROOD_EREF: all ended before they answered; -ETIMEDOUT. */
+static int await_answer(struct asked *asked, int64_t deadline)
+{
+    while (asked->count > 0) {
+        int r = brood__fd_wait(asked->servers, asked->count, deadline);
+        unsigned i = 0;
+
+        if (r <= 0)
+            return r < 0 ? r : -ETIMEDOUT;
+        while (asked->servers[i].revents == 0)
+            i++;
+        r = receive_answer(asked->servers[i].fd);
+        if (r != BROOD_EREF)
+            return r;
+        brood__fd_close(asked->servers[i].fd);
+        asked->servers[i] = asked->servers[--asked->count];
+    }
+    return BROOD_EREF;
+}
+
+static int64_t sooner(int64_t deadline, int64_t other)
+{
+    return other < deadline ? other : deadline;
+}
+
+/* One place after the other. Who is stopped keeps its question, and does not hold up those who can
+ * answer. */
+static int ask_in_turn(struct asked *asked, uint64_t number, int64_t deadline)
+{
+    bool late = false;
+    int r = BROOD_EREF;
+
+    for (unsigned place = 0; place < SERVE_PLACES; place++) {
+        int64_t next = sooner(deadline, deadline_in(ASK_NEXT_MS));
+
+        r = ask_at(asked, number, place, next);
+        if (r == 0)
+            r = await_answer(asked, next);
+        late = late || r == -ETIMEDOUT;
+        if (r != BROOD_EREF && r != -ETIMEDOUT)
+            return r;
+    }
+    r = await_answer(asked, deadline);
+    return r == BROOD_EREF && late ? -ETIMEDOUT : r;
 }
 
 int brood__serve_ask(uint64_t number)
 {
-    int64_t deadline = deadline_in(ASK_MS);
-    int r = BROOD_EREF;
+    struct asked asked = {.count = 0};
+    int r = ask_in_turn(&asked, number, deadline_in(ASK_MS));
 
-    for (unsigned place = 0; place < PLACES && r == BROOD_EREF; place++)
-        r = ask_at(number, place, deadline);
+    for (unsigned i = 0; i < asked.count; i++)
+        brood__fd_close(asked.servers[i].fd);
     return r;
 }
 

@@ -14,10 +14,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* So many processes serve one number at a time. */
+enum { SERVE_PLACES = 64 };
+
 /* Serves FD under NUMBER, not 0, until brood__serve_stop(). FD is borrowed, unless ONCE: then it is
  * taken in every case, and closed after it was given to somebody, stopped or not served. 0 (also if
- * NUMBER is served already, here or by so many other processes that no place is left) or a negative
- * error. In a forked child nothing is served until it serves itself. */
+ * NUMBER is served already, here or by so many other processes that no place is left; when one is
+ * free again the next call takes it) or a negative error; -EADDRINUSE: no place is left, ONCE. In a
+ * forked child nothing is served until it serves itself. */
 int brood__serve(uint64_t number, int fd, bool once);
 void brood__serve_stop(uint64_t number);
 /* Asks whoever serves NUMBER: a descriptor of the caller's, or BROOD_EREF (nobody), -EPERM,

@@ -23,7 +23,7 @@
 
 #include <errno.h>
 
-/* Mutants that the crash sweeps must catch; see tests/ipc/test_sync_kill.c. */
+/* Mutants that the crash sweeps must catch; see tests/ipc/test_semaphore_kill.c. */
 #define MUTANT_LATE_WORD 11
 #define MUTANT_UNCOUNTED 12
 #ifndef BROOD_MUTANT

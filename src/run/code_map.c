@@ -16,6 +16,7 @@
 
 #include "base/memory.h"
 #include "sys/kernel.h"
+#include "sys/sockets.h"
 
 #include <errno.h>
 #include <link.h>

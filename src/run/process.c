@@ -16,6 +16,7 @@
 #include "run/process_inside.h"
 #include "sys/kernel.h"
 #include "sys/self.h"
+#include "sys/sockets.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -80,7 +80,7 @@ static int run(struct process_control *control)
     atomic_store(&control->state, PROCESS_HAS_RETURNED);
     BROOD_MARK("child after returned");
     /* It has ended, and not died: what comes is _exit(). */
-    brood__member_leave_all();
+    brood__member_end_process();
     return control->code;
 }
 

@@ -25,6 +25,7 @@
 #include "base/fault.h"
 #include "sys/kernel.h"
 #include "sys/self.h"
+#include "sys/sockets.h"
 #include "sys/spawn_self.h"
 
 #include <errno.h>

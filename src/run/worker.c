@@ -186,7 +186,7 @@ static void leave_if_forked(const struct worker_self *worker)
     if (brood__self() == worker->self)
         return;
     (void)fflush(NULL);
-    brood__member_leave_all();
+    brood__member_end_process();
     brood__exit_now(0);
 }
 
@@ -436,7 +436,7 @@ int brood__worker_main(const struct zygote_birth *birth, const int *fds, unsigne
     brood__lane_announce(&worker.lane, LANE_LEAVING, 0);
     close_worker(&worker);
     brood__arena_free(worker.arena);
-    brood__member_leave_all(); /* it ends, and does not die */
+    brood__member_end_process(); /* it ends, and does not die */
     return 0;
 }
 

@@ -28,6 +28,7 @@
 #include "sys/kernel.h"
 #include "sys/proc.h"
 #include "sys/self.h"
+#include "sys/sockets.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -179,11 +180,6 @@ static int keep(struct zygote *zygote, const struct launch *launch, int containm
  * another zygote forked in between would keep both. */
 static struct own_lock starting = OWN_LOCK;
 
-static void renew(void)
-{
-    /* The lock guards nothing in memory. */
-}
-
 /* SETUP's channel is set here, and closed. With the lock. */
 static int fork_with_channel(struct launch *launch, const struct zygote_options *options)
 {
@@ -213,7 +209,7 @@ static int try_start(struct zygote *zygote, struct launch *launch,
     int pidfd = -1;
     int r;
 
-    brood__own_lock(&starting, renew);
+    brood__own_lock(&starting, NULL);
     r = fork_with_channel(launch, options);
     brood__own_unlock(&starting);
     if (launch->our_end < 0)

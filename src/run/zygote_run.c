@@ -25,6 +25,7 @@
 #include "run/zygote_inside.h"
 #include "sys/kernel.h"
 #include "sys/namespace.h"
+#include "sys/sockets.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The seam to the kernel: every call that brood makes, with three promises.
+ * The seam to the kernel: every call that brood makes, with three promises. Those of sockets are in
+ * sys/sockets.h.
  *
  *   - Errors come back as -errno; errno itself means nothing afterwards.
  *   - Each is a fault point (base/fault.h), so a test can make any of them fail.
@@ -41,20 +42,6 @@ int brood__fd_signals(const sigset_t *signals); /* a signalfd, not blocking */
 int64_t brood__directory_read(int fd, void *buffer, size_t size);
 /* A whole small file, such as of /proc: bytes read, at most SIZE - 1; a NUL is added. */
 int64_t brood__file_read(const char *path, char *buffer, size_t size);
-
-/* ---- a message channel: both ends keep messages whole, and pass descriptors ---- */
-int brood__channel_new(int out_ends[2]);
-/* 0, or -EPIPE when the other end is gone, -EAGAIN when it is full and WAIT is false. */
-int brood__channel_send(int fd, const void *data, size_t len, const int *fds, unsigned fd_count,
-                        bool wait);
-/* Bytes of one message; 0: the other end is gone; -EAGAIN: none now, and WAIT is false;
- * -EMSGSIZE: longer than SIZE, lost. Sets *INOUT_COUNT to the descriptors in FDS, which the
- * caller owns; those beyond *INOUT_COUNT are closed. */
-int64_t brood__channel_receive(int fd, void *data, size_t size, int *fds, unsigned *inout_count,
-                               bool wait);
-/* No more messages either way: both ends see the end, whoever else holds copies of them. */
-void brood__channel_shutdown(int fd);
-void brood__channel_finish(int fd); /* no more messages from this end; it may still receive */
 
 /* ---- memory objects ---- */
 int brood__memory_object(const char *name, uint64_t len); /* a memfd, sealed at that size */

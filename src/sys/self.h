@@ -18,7 +18,7 @@ uint64_t brood__self(void);
 /*
  * A mutex for what a whole process has once. In a forked child, where it and what it guards may
  * have been copied in any state, the first to lock it makes it new and calls RENEW, which must
- * make new what it guards.
+ * make new what it guards; NULL: what it guards is right in any state, or says itself whose it is.
  */
 struct own_lock {
     _Atomic uint64_t owner; /* brood__self() of its process; the complement while it is made new */
@@ -55,8 +55,8 @@ int brood__fork_guarded(bool allow_threads);
 int brood__private_add(int fd);
 void brood__private_remove(int fd);
 
-/* As atexit(): FN runs in exit(), also in that of a forked child. */
-void brood__at_exit(void (*fn)(void));
+/* As atexit(): FN runs in exit(), also in that of a forked child. 0 or -ENOMEM. */
+int brood__at_exit(void (*fn)(void));
 /* As pthread_atfork(): around each fork(), but not around a raw clone. 0 or -ENOMEM. */
 int brood__at_fork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void));
 

@@ -4,8 +4,9 @@
  * sys/kernel.h.
  *
  * What comes from a socket was written by somebody else: lengths, flags and numbers of descriptors
- * here are the kernel's word, the bytes are not. No call here sleeps, but for socket_connect and
- * poller_wait; whoever wants to wait uses brood__fd_wait().
+ * here are the kernel's word, the bytes are not. No call here sleeps, but for socket_connect,
+ * poller_wait and those of a channel that are told to wait; whoever wants to wait uses
+ * brood__fd_wait().
  */
 #ifndef BROOD_SRC_SYS_SOCKETS_H
 #define BROOD_SRC_SYS_SOCKETS_H
@@ -16,7 +17,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-enum { SOCKET_FDS_MAX = 80 };
+enum { SOCKET_FDS_MAX = 80, CHANNEL_FDS_MAX = 16 };
 
 /* ---- ends ---- */
 
@@ -48,6 +49,23 @@ int64_t brood__socket_peek(int fd, void *data, size_t size);
 int64_t brood__socket_receive_parts(int fd, struct iovec *parts, unsigned part_count, int *fds,
                                     unsigned *inout_count, bool peek);
 
+/* ---- a message channel: both ends are ours, keep messages whole, and pass descriptors ---- */
+
+int brood__channel_new(int out_ends[2]);
+/* With CHANNEL_FDS_MAX descriptors at most. 0, or -EPIPE when the other end is gone, -EAGAIN when
+ * it is full and WAIT is false. */
+int brood__channel_send(int fd, const void *data, size_t len, const int *fds, unsigned fd_count,
+                        bool wait);
+/* Bytes of one message; 0: the other end is gone, and what it had sent is lost if it left something
+ * unread; -EAGAIN: none now, and WAIT is false; -EMSGSIZE: longer than SIZE, lost with its
+ * descriptors. Sets *INOUT_COUNT to the descriptors in FDS, which the caller owns; those beyond
+ * *INOUT_COUNT are closed. */
+int64_t brood__channel_receive(int fd, void *data, size_t size, int *fds, unsigned *inout_count,
+                               bool wait);
+/* No more messages either way: both ends see the end, whoever else holds copies of them. */
+void brood__channel_shutdown(int fd);
+void brood__channel_finish(int fd); /* no more messages from this end; it may still receive */
+
 /* ---- names ---- */
 
 /* NAME is that of an abstract socket, without its leading zero. */
@@ -73,6 +91,8 @@ int brood__poller_wait(int poller, uint64_t *keys, unsigned count);
 int brood__memory_sealed(const char *name, const void *data, size_t len);
 /* 0: it is such an object, of LEN bytes, all there; -EPROTO. */
 int brood__memory_sealed_check(int fd, uint64_t len);
+/* The ends of a pipe that nothing is written to: [0] hangs up (POLLHUP) when nobody has [1]. */
+int brood__receipt_new(int out_ends[2]);
 /* A private mapping: writing there changes nothing for others. */
 int brood__memory_map_copy(void **out_address, int fd, size_t len);
 

@@ -59,6 +59,9 @@ static int task_abort(brood_task *task)
 static int task_trap(brood_task *task)
 {
     (void)task;
+#if defined(__aarch64__) /* where the builtin is a breakpoint, and so a SIGTRAP */
+    __asm__ volatile("udf #0");
+#endif
     __builtin_trap();
 }
 

@@ -2,9 +2,10 @@
 /*
  * What brood/queue.h promises, one by one: sizes, times, errors, memory, handles, forks and refs,
  * and that it works as well where the kernel has no futex_waitv(), with more participants than that
- * could watch, and with some of them stopped. Order and ends are in test_queue_order.c, deaths in
- * test_queue_storm.c.
+ * could watch, and with some of them stopped. Order and ends are in test_queue_order.c, whose a
+ * message is in test_queue_owner.c, deaths in test_queue_storm.c.
  */
+#include "api/queue_kit.h"
 #include "harness/gate.h"
 #include "harness/test.h"
 
@@ -30,27 +31,6 @@
 #ifndef SYS_futex_waitv /* musl's headers are older than the call */
 #define SYS_futex_waitv 449
 #endif
-
-static brood_queue *new_queue(const brood_queue_options *options)
-{
-    brood_queue *queue = NULL;
-
-    CHECK_EQ(brood_queue_new(&queue, options), 0);
-    return queue;
-}
-
-static int put_int(brood_queue *queue, int value, int64_t timeout_ms)
-{
-    return brood_queue_put(queue, &value, sizeof value, timeout_ms);
-}
-
-static int get_int(brood_queue *queue, int64_t timeout_ms)
-{
-    int value = -1;
-    int r = brood_queue_get(queue, &value, sizeof value, timeout_ms);
-
-    return r == 1 ? value : r == 0 ? INT32_MAX : r;
-}
 
 static int64_t clock_ms(clockid_t clock)
 {
@@ -78,18 +58,6 @@ static bool is_asleep(pid_t pid)
     return end[2] == 'S';
 }
 
-/* A child that runs FN(QUEUE), which ends with its status. */
-static pid_t start(void (*fn)(brood_queue *queue), brood_queue *queue)
-{
-    pid_t pid = CHECK_OK(fork());
-
-    if (pid == 0) {
-        fn(queue);
-        _exit(0);
-    }
-    return pid;
-}
-
 static pid_t start_asleep(void (*fn)(brood_queue *queue), brood_queue *queue)
 {
     pid_t pid = start(fn, queue);
@@ -97,20 +65,6 @@ static pid_t start_asleep(void (*fn)(brood_queue *queue), brood_queue *queue)
     while (!is_asleep(pid))
         (void)sched_yield();
     return pid;
-}
-
-static void await(pid_t pid)
-{
-    int status = -1;
-
-    CHECK_EQ(waitpid(pid, &status, 0), pid);
-    CHECK_EQ(status, 0);
-}
-
-static void end(pid_t pid)
-{
-    CHECK_OK(kill(pid, SIGKILL));
-    CHECK_EQ(waitpid(pid, NULL, 0), pid);
 }
 
 /* ---- messages ---- */
@@ -691,13 +645,6 @@ TEST(a_ref_of_something_else_opens_no_queue)
 }
 
 /* ---- the descriptor ---- */
-
-static bool polls(int fd, int timeout_ms)
-{
-    struct pollfd watched = {.fd = fd, .events = POLLIN};
-
-    return CHECK_OK(poll(&watched, 1, timeout_ms)) == 1;
-}
 
 TEST(a_descriptor_is_readable_when_there_is_something_to_get)
 {

@@ -7,6 +7,7 @@
  */
 #include "harness/report.h"
 
+#include "harness/step.h"
 #include "harness/test.h"
 
 #include <fcntl.h>
@@ -92,4 +93,13 @@ void report_must_fail(const char *program, const char *name, const char *reason)
     if (!report_has(&report, verdict) || !report_has(&report, reason) ||
         !report_has(&report, "\n0 passed, 1 failed, 0 skipped\n") || report.exit_code != 1)
         FAIL("\"%s\" expected, status %d:\n%s", reason, report.exit_code, report.text);
+}
+
+void report_must_catch(const char *mutant, const char *sweep, const char *reason)
+{
+    const char *impossible = step_is_impossible();
+
+    if (impossible != NULL)
+        SKIP("%s", impossible);
+    report_must_fail(mutant, sweep, reason);
 }

@@ -20,4 +20,7 @@ bool report_has(const struct report *report, const char *text);
 /* That exactly this one test ran, failed, said so in the sum and by its status, and for REASON. */
 void report_must_fail(const char *program, const char *name, const char *reason);
 
+/* That a step sweep catches MUTANT, a program in which it must fail so. Skipped without steps. */
+void report_must_catch(const char *mutant, const char *sweep, const char *reason);
+
 #endif

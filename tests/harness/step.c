@@ -13,6 +13,7 @@
  */
 #include "harness/step.h"
 
+#include "harness/machine.h"
 #include "harness/record.h"
 #include "harness/sweep.h"
 #include "harness/test.h"
@@ -27,7 +28,7 @@
 
 const char *step_is_impossible(void)
 {
-#if !defined(__x86_64__)
+#if !MACHINE_HAS_STEPS
     return "no single steps on this machine";
 #else
     pid_t pid;
@@ -43,7 +44,7 @@ const char *step_is_impossible(void)
 #endif
 }
 
-#if !defined(__x86_64__)
+#if !MACHINE_HAS_STEPS
 
 void step_kill(const struct step_plan *plan)
 {

@@ -52,8 +52,9 @@
  *
  * A failure says which instruction it was, as a place for addr2line. BROOD_SWEEP=all takes each
  * point, BROOD_SWEEP=N as many, evenly spread. The number of points tried is printed with the
- * result. Skipped where there is no ptrace, on machines other than x86-64, and under TSan, whose
- * instructions are not those of the library; a test that does more asks step_is_impossible().
+ * result. Skipped where there is no ptrace, on machines other than x86-64 and aarch64, and under
+ * TSan, whose instructions are not those of the library; a test that does more asks
+ * step_is_impossible().
  */
 #ifndef BROOD_TESTS_HARNESS_STEP_H
 #define BROOD_TESTS_HARNESS_STEP_H

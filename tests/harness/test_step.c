@@ -222,6 +222,69 @@ TEST(each_point_is_set_up_prepared_and_torn_down)
     CHECK_EQ(calls.setups, calls.teardowns);
 }
 
+#if defined(__aarch64__)
+
+/* Adds one, unless there is nothing to add to. Written out, as code for newer versions of the
+ * machine has single instructions instead. */
+static void add_by_exclusives(void *memory, void *context)
+{
+    unsigned sum, failed;
+
+    (void)context;
+    __asm__ volatile("1: ldaxr %w0, [%2]\n"
+                     "cbz %w0, 2f\n"
+                     "add %w0, %w0, #1\n"
+                     "stlxr %w1, %w0, [%2]\n"
+                     "cbnz %w1, 1b\n"
+                     "2:"
+                     : "=&r"(sum), "=&r"(failed)
+                     : "r"(memory)
+                     : "memory");
+}
+
+static void start_with(void *memory, void *context)
+{
+    *(unsigned *)memory = *(const unsigned *)context;
+}
+
+static void add_meanwhile(void *memory, const struct step_victim *victim, void *context)
+{
+    (void)victim;
+    add_by_exclusives(memory, context);
+}
+
+static void both_have_added(void *memory, const struct step_victim *victim, void *context)
+{
+    unsigned start = *(const unsigned *)context;
+
+    CHECK(victim->finished);
+    CHECK_EQ(*(const unsigned *)memory, start == 0 ? 0 : start + 2);
+}
+
+static void pause_additions(unsigned start)
+{
+    needs_steps();
+    step_pause(&(struct step_plan){.memory_len = 4096,
+                                   .setup = start_with,
+                                   .operation = add_by_exclusives,
+                                   .meanwhile = add_meanwhile,
+                                   .oracle = both_have_added,
+                                   .context = &start,
+                                   .sample = UINT_MAX});
+}
+
+TEST(a_loop_of_exclusive_load_and_store_ends_under_steps)
+{
+    pause_additions(5);
+}
+
+TEST(a_branch_out_of_such_a_loop_is_followed)
+{
+    pause_additions(0);
+}
+
+#endif
+
 /* ---- toys and mutants ---- */
 
 TEST(a_commit_by_one_store_survives)

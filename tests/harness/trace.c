@@ -2,39 +2,38 @@
 /*
  * The mechanics of stopping a process before a given instruction.
  *
- *     child:  ptrace(TRACEME) - before() - int3 - operation() - int3 - _exit()
+ *     child:  ptrace(TRACEME) - before() - trap - operation() - trap - _exit()
  *
  * The two breakpoints are part of this file and mark where the operation begins and ends. The
  * child is a fork of ours, so its code lies where ours does, and we read instructions from our
  * own memory, where no breakpoint was ever written.
  *
- * A breakpoint in the child is an int3 in its private copy of the page. It is never left in place
- * while the instruction below it is executed: hit, restored, rewound, stepped, written again. A
- * `rep` instruction stops after each round in single steps, and hits the breakpoint before each
- * round, so both ways count alike.
+ * A breakpoint in the child is written into its private copy of the page. It is never left in place
+ * while the instruction below it is executed: hit, restored, rewound, stepped, written again.
+ * Where a machine has sequences that steps can not go through, a step goes over the whole one.
  *
  * A system call may put the child to sleep for ever. Only then is time involved: a child that is
  * shown as sleeping in the kernel for LOOKS_ASLEEP looks in a row is asleep; one that only waits
  * for its turn on the CPU is shown as running. We sleep on SIGCHLD between looks.
  *
  * The children die with us (PTRACE_O_EXITKILL), and trace_kill() reaps them.
+ *
+ * Not here: what differs between machines (machine_*.c). On others there are no steps, and the
+ * build leaves this file out.
  */
-#if defined(__x86_64__)
-
 #include "harness/trace.h"
 
+#include "harness/machine.h"
 #include "harness/test.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
-#include <sys/user.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -77,33 +76,15 @@ void trace_leave(struct trace_setting *setting)
     free(setting);
 }
 
-enum { BREAKPOINT = 0xcc };
-
 /* ---- looking ---- */
 
-static bool is_at(uint64_t place, const char *code, size_t len)
+static bool is_at_marker(uint64_t place)
 {
     const void *address;
     uintptr_t number = (uintptr_t)place;
 
     memcpy(&address, &number, sizeof address);
-    return memcmp(address, code, len) == 0;
-}
-
-static bool is_at_marker(uint64_t place)
-{
-    return is_at(place, "\xcc", 1);
-}
-
-static uint64_t read_place(pid_t pid)
-{
-    errno = 0;
-    return (uint64_t)ptrace(PTRACE_PEEKUSER, pid, offsetof(struct user_regs_struct, rip), NULL);
-}
-
-static void write_place(pid_t pid, uint64_t place)
-{
-    CHECK_OK(ptrace(PTRACE_POKEUSER, pid, offsetof(struct user_regs_struct, rip), place));
+    return memcmp(address, machine_breakpoint, BREAKPOINT_LEN) == 0;
 }
 
 static bool looks_asleep(pid_t pid)
@@ -146,6 +127,16 @@ static void pass_signal(pid_t pid, int signo, bool stepping)
         CHECK_OK(ptrace(PTRACE_CONT, pid, NULL, (long)signo));
 }
 
+/* A trap that is part of the operation kills it as it would do without us. */
+static bool is_own_trap(pid_t pid)
+{
+    siginfo_t info;
+    uint64_t place = machine_place(pid);
+
+    CHECK_OK(ptrace(PTRACE_GETSIGINFO, pid, NULL, &info));
+    return info.si_code == TRAP_BRKPT && !is_at_marker(place) && machine_is_trap(place);
+}
+
 /* The next stop. Signals other than our own traps are handed on, and do not count. */
 static enum trace_event wait_stop(struct tracee *tracee, bool stepping)
 {
@@ -168,29 +159,71 @@ static enum trace_event wait_stop(struct tracee *tracee, bool stepping)
             tracee->status = status;
             return TRACE_GONE;
         }
-        if (WSTOPSIG(status) == SIGTRAP)
+        if (WSTOPSIG(status) == SIGTRAP && !is_own_trap(tracee->pid))
             break;
         pass_signal(tracee->pid, WSTOPSIG(status), stepping);
     }
-    tracee->place = read_place(tracee->pid);
+    tracee->place = machine_place(tracee->pid);
     return TRACE_STOPPED;
+}
+
+/* ---- breakpoints ---- */
+
+/* Writes CODE at PLACE, by the word that contains it, and keeps what was there before. */
+static void write_code(pid_t pid, uint64_t place, const unsigned char code[BREAKPOINT_LEN],
+                       unsigned char out_old[BREAKPOINT_LEN])
+{
+    uint64_t word_place = place & ~(uint64_t)7;
+    unsigned char bytes[sizeof(long)];
+    long word;
+
+    errno = 0;
+    word = ptrace(PTRACE_PEEKTEXT, pid, word_place, NULL);
+    CHECK_EQ(errno, 0);
+    memcpy(bytes, &word, sizeof bytes);
+    if (out_old != NULL)
+        memcpy(out_old, bytes + (place - word_place), BREAKPOINT_LEN);
+    memcpy(bytes + (place - word_place), code, BREAKPOINT_LEN);
+    memcpy(&word, bytes, sizeof word);
+    CHECK_OK(ptrace(PTRACE_POKETEXT, pid, word_place, word));
+}
+
+/* From a sequence that can not be stepped through, to wherever it is left. */
+static enum trace_event step_over(struct tracee *tracee, const uint64_t *exits, unsigned count)
+{
+    unsigned char old[MACHINE_EXITS_MAX][BREAKPOINT_LEN];
+    enum trace_event event;
+
+    for (unsigned i = 0; i < count; i++)
+        write_code(tracee->pid, exits[i], machine_breakpoint, old[i]);
+    CHECK_OK(ptrace(PTRACE_CONT, tracee->pid, NULL, NULL));
+    event = wait_stop(tracee, false);
+    if (event == TRACE_STOPPED)
+        for (unsigned i = count; i-- > 0;)
+            write_code(tracee->pid, exits[i], old[i], NULL);
+    return event;
 }
 
 static enum trace_event step(struct tracee *tracee)
 {
+    uint64_t exits[MACHINE_EXITS_MAX];
+    unsigned count = machine_exits(tracee->place, exits);
+
+    if (count > 0)
+        return step_over(tracee, exits, count);
     CHECK_OK(ptrace(PTRACE_SINGLESTEP, tracee->pid, NULL, NULL));
     return wait_stop(tracee, true);
 }
 
-/* The next int3 of any kind, with the place put back onto it. */
+/* The next breakpoint of any kind, with the place put back onto it. */
 static enum trace_event wait_breakpoint(struct tracee *tracee)
 {
     enum trace_event event = wait_stop(tracee, false);
 
     if (event != TRACE_STOPPED)
         return event;
-    tracee->place--;
-    write_place(tracee->pid, tracee->place);
+    tracee->place = machine_place_hit(tracee->place);
+    machine_set_place(tracee->pid, tracee->place);
     return is_at_marker(tracee->place) ? TRACE_AT_END : TRACE_STOPPED;
 }
 
@@ -209,9 +242,9 @@ static __attribute__((noreturn)) void be_traced(void (*before)(void *), void (*o
         FAIL("no ptrace: %s", strerror(errno));
     if (before != NULL)
         before(context);
-    __asm__ volatile("int3" ::: "memory");
+    __asm__ volatile(MACHINE_BREAKPOINT ::: "memory");
     operation(context);
-    __asm__ volatile("int3" ::: "memory");
+    __asm__ volatile(MACHINE_BREAKPOINT ::: "memory");
     _exit(0);
 }
 
@@ -232,7 +265,8 @@ void trace_start(struct tracee *out, void (*before)(void *), void (*operation)(v
     if (!WIFSTOPPED(out->status))
         FAIL("the victim ended before its operation, status 0x%x", (unsigned)out->status);
     CHECK_OK(ptrace(PTRACE_SETOPTIONS, out->pid, NULL, (long)PTRACE_O_EXITKILL));
-    out->place = read_place(out->pid);
+    out->place = machine_place_hit(machine_place(out->pid)) + BREAKPOINT_LEN;
+    machine_set_place(out->pid, out->place);
 }
 
 void trace_kill(struct tracee *tracee)
@@ -246,7 +280,7 @@ void trace_kill(struct tracee *tracee)
 
 int trace_finish(struct tracee *tracee)
 {
-    write_place(tracee->pid, tracee->place + 1);
+    machine_set_place(tracee->pid, tracee->place + BREAKPOINT_LEN);
     CHECK_OK(ptrace(PTRACE_DETACH, tracee->pid, NULL, NULL));
     while (waitpid(tracee->pid, &tracee->status, __WALL) < 0)
         CHECK_EQ(errno, EINTR);
@@ -334,20 +368,17 @@ static enum trace_event step_often(struct tracee *tracee, unsigned count)
 static enum trace_event go_to_passage(struct tracee *tracee, uint64_t place, unsigned passages)
 {
     enum trace_event event = TRACE_STOPPED;
-    long code;
+    unsigned char old[BREAKPOINT_LEN];
 
-    errno = 0;
-    code = ptrace(PTRACE_PEEKTEXT, tracee->pid, place, NULL);
-    CHECK_EQ(errno, 0);
     for (unsigned i = 0; i <= passages && event == TRACE_STOPPED; i++) {
         if (i > 0)
             event = step(tracee);
         if (event != TRACE_STOPPED)
             break;
-        CHECK_OK(ptrace(PTRACE_POKETEXT, tracee->pid, place, (code & ~0xffL) | BREAKPOINT));
+        write_code(tracee->pid, place, machine_breakpoint, old);
         event = go_on(tracee);
         if (event != TRACE_GONE && event != TRACE_ASLEEP)
-            CHECK_OK(ptrace(PTRACE_POKETEXT, tracee->pid, place, code));
+            write_code(tracee->pid, place, old, NULL);
     }
     return event;
 }
@@ -370,5 +401,3 @@ enum trace_event trace_go_on(struct tracee *tracee)
         return wait_breakpoint(tracee); /* it fell asleep while it went on */
     return is_at_marker(tracee->place) ? TRACE_AT_END : go_on(tracee);
 }
-
-#endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A forked process that is driven instruction by instruction (ptrace, x86-64). */
+/* A forked process that is driven instruction by instruction (ptrace). */
 #ifndef BROOD_TESTS_HARNESS_TRACE_H
 #define BROOD_TESTS_HARNESS_TRACE_H
 

@@ -26,6 +26,7 @@
 #ifndef BROOD_TESTS_IPC_QUEUE_SCENE_H
 #define BROOD_TESTS_IPC_QUEUE_SCENE_H
 
+#include "harness/process.h"
 #include "harness/record.h"
 #include "harness/report.h"
 #include "harness/step.h"
@@ -225,16 +226,11 @@ static inline void scene_join(struct queue_scene *scene)
 
 static inline bool looks_asleep(pid_t pid)
 {
-    char path[64];
-    char text[512];
-    const char *end;
+    char state = process_state(pid);
 
-    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    CHECK_OK(brood__file_read(path, text, sizeof text));
-    end = strrchr(text, ')');
-    if (end != NULL && end[1] == ' ' && end[2] == 'Z')
+    if (state == 'Z')
         FAIL("a sleeper has ended");
-    return end != NULL && end[1] == ' ' && end[2] == 'S';
+    return state == 'S';
 }
 
 static inline bool all_rest(const struct queue_scene *scene)

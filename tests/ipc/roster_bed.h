@@ -15,13 +15,13 @@
 #define BROOD_TESTS_IPC_ROSTER_BED_H
 
 #include "harness/gate.h"
+#include "harness/process.h"
 #include "harness/test.h"
 
 #include "base/clock.h"
 #include "ipc/roster.h"
 #include "sys/kernel.h"
 
-#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -78,34 +78,15 @@ static inline struct bed bed_open(unsigned slots)
 
 /* ---- ends ---- */
 
-static inline bool bed_is_at_rest(const char *path)
-{
-    char text[512];
-    const char *end;
-
-    if (brood__file_read(path, text, sizeof text) <= 0)
-        return true;
-    end = strrchr(text, ')');
-    return end != NULL && (end[2] == 'S' || end[2] == 'Z');
-}
-
 /* Until PID sleeps in the kernel, or is dead. */
 static inline void bed_await_rest(pid_t pid)
 {
-    char path[64];
-
-    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    while (!bed_is_at_rest(path))
-        continue;
+    process_await_rest(pid);
 }
 
 static inline void bed_await_end_of(pid_t pid, const char *complaint)
 {
-    struct pollfd fd = {.fd = CHECK_OK(brood__pidfd_open(pid)), .events = POLLIN};
-
-    if (brood__fd_wait(&fd, 1, deadline_in(TEST_PATIENCE_MS)) != 1)
-        FAIL("%s", complaint);
-    brood__fd_close(fd.fd);
+    process_await_end(pid, complaint);
 }
 
 static inline int bed_reap(struct bed *bed, unsigned player)

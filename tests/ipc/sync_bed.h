@@ -13,6 +13,7 @@
 #ifndef BROOD_TESTS_IPC_SYNC_BED_H
 #define BROOD_TESTS_IPC_SYNC_BED_H
 
+#include "harness/process.h"
 #include "harness/record.h"
 #include "harness/test.h"
 
@@ -26,9 +27,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -161,43 +160,10 @@ static inline void bed_crew(struct sync_bed *bed, unsigned count,
 
 /* ---- single processes ---- */
 
-/* As /proc shows it: R, S, Z... */
-static inline char bed_state(pid_t pid)
-{
-    char path[64];
-    char text[512];
-    const char *end;
-
-    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    CHECK_OK(brood__file_read(path, text, sizeof text));
-    end = strrchr(text, ')');
-    return end != NULL && end[1] == ' ' ? end[2] : '?';
-}
-
-static inline bool bed_looks_asleep(pid_t pid)
-{
-    return bed_state(pid) == 'S';
-}
-
 /* Until PID is dead or asleep. */
 static inline void bed_await_rest(pid_t pid)
 {
-    siginfo_t info = {0};
-
-    while (info.si_pid == 0 && !bed_looks_asleep(pid)) {
-        CHECK_OK(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT));
-        brood__yield();
-    }
-}
-
-/* Whether PID ended, until DEADLINE. Does not reap it. */
-static inline bool bed_has_ended(pid_t pid, int64_t deadline)
-{
-    int fd = CHECK_OK(brood__pidfd_open(pid));
-    bool ended = brood__fd_await(fd, deadline);
-
-    brood__fd_close(fd);
-    return ended;
+    process_await_rest(pid);
 }
 
 static inline void bed_kill(pid_t pid)

@@ -21,6 +21,7 @@
 #define BROOD_TESTS_IPC_SYNC_SCENE_H
 
 #include "harness/gate.h"
+#include "harness/process.h"
 #include "harness/report.h"
 #include "harness/step.h"
 #include "harness/test.h"
@@ -109,13 +110,14 @@ int __wrap_brood__roster_sleep(struct roster *roster, roster_tag me, const _Atom
 /* Until the sleeper has ended, or sleeps for long. */
 static inline void scene_await_rest(struct scene *scene, unsigned index)
 {
-    siginfo_t info = {0};
+    bool sleeps_long;
+    char state;
 
-    while (info.si_pid == 0 && (atomic_load(&scene->bed->shared[LONG_SLEEPS + index]) == 0 ||
-                                !bed_looks_asleep(scene->pids[index]))) {
-        CHECK_OK(waitid(P_PID, (id_t)scene->pids[index], &info, WEXITED | WNOHANG | WNOWAIT));
+    do {
         brood__yield();
-    }
+        sleeps_long = atomic_load(&scene->bed->shared[LONG_SLEEPS + index]) != 0;
+        state = process_state(scene->pids[index]);
+    } while (state != 'Z' && !(sleeps_long && state == 'S'));
 }
 
 static inline void scene_start(struct scene *scene, sleeper_fn *work)
@@ -154,12 +156,20 @@ static inline void scene_await_sleepers(struct scene *scene)
 
         if (scene->pids[i] == 0)
             continue;
-        if (!bed_has_ended(scene->pids[i], deadline_in(TEST_PATIENCE_MS)))
+        if (!process_has_ended(scene->pids[i], TEST_PATIENCE_MS))
             FAIL("sleeper %u is stranded", i);
         CHECK_EQ(waitpid(scene->pids[i], &status, 0), scene->pids[i]);
         CHECK_EQ(status, 0);
         scene->pids[i] = 0;
     }
+}
+
+/* What must hold for a victim that was held up, and then had all it needs. */
+static inline void scene_victim_has_finished(struct scene *scene)
+{
+    if (!scene->victim->finished)
+        FAIL("the victim sleeps over what it waits for");
+    scene_await_sleepers(scene);
 }
 
 static inline int scene_result(const struct scene *scene, unsigned index)
@@ -192,7 +202,7 @@ static inline void scene_join(void *memory, void *context)
     CHECK_OK(brood__member(memory, &member));
     /* A join wakes all sleepers; they are to be asleep again when the operation begins. */
     for (unsigned i = 0; i < scene->sleepers; i++)
-        while (bed_state(scene->pids[i]) == 'R')
+        while (process_state(scene->pids[i]) == 'R')
             brood__yield();
     nap_once = scene->nap;
     if (scene->prepare != NULL)
@@ -278,13 +288,6 @@ static inline void scene_kill_repair(struct scene *scene, const char *name)
     struct step_plan plan = scene_plan(scene, name);
 
     step_kill_repair(&plan);
-}
-
-static inline void scene_must_fail(const char *mutant, const char *sweep, const char *reason)
-{
-    if (step_is_impossible() != NULL)
-        SKIP("%s", step_is_impossible());
-    report_must_fail(mutant, sweep, reason);
 }
 
 #endif

@@ -15,6 +15,7 @@
  * This file is compiled again for each mutant of dispatch_lane.c (BROOD_MUTANT), in which the
  * sweeps must fail; the tests at the end look whether they do.
  */
+#include "harness/process.h"
 #include "harness/report.h"
 #include "harness/step.h"
 #include "harness/test.h"
@@ -26,8 +27,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -103,36 +102,6 @@ int __wrap_brood__futex_wait(const void *word, uint32_t value, int64_t deadline)
 
 /* ---- a lane that sleeps, and must not for ever ---- */
 
-static bool looks_asleep(pid_t pid)
-{
-    char path[64];
-    char text[512];
-    const char *end;
-
-    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    CHECK_OK(brood__file_read(path, text, sizeof text));
-    end = strrchr(text, ')');
-    return end != NULL && end[1] == ' ' && end[2] == 'S';
-}
-
-/* Until PID is dead or asleep. */
-static void await_rest(pid_t pid)
-{
-    siginfo_t info = {0};
-
-    while (info.si_pid == 0 && !looks_asleep(pid))
-        CHECK_OK(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT));
-}
-
-static void await_end(pid_t pid, const char *complaint)
-{
-    struct pollfd fd = {.fd = CHECK_OK(brood__pidfd_open(pid)), .events = POLLIN};
-
-    if (brood__fd_wait(&fd, 1, deadline_in(TEST_PATIENCE_MS)) != 1)
-        FAIL("%s", complaint);
-    brood__fd_close(fd.fd);
-}
-
 static void start_sleeper(struct scene *scene)
 {
     struct dispatch_view *view = &scene->bed.dispatch.view;
@@ -140,7 +109,7 @@ static void start_sleeper(struct scene *scene)
     (void)atomic_fetch_or(&view->control->idle[0], 1u << SLEEPER);
     scene->sleeper_pid = CHECK_OK(fork());
     if (scene->sleeper_pid != 0) {
-        await_rest(scene->sleeper_pid);
+        process_await_rest(scene->sleeper_pid);
         return;
     }
     while (atomic_load(&view->lanes[SLEEPER].wake) == 0)
@@ -159,7 +128,7 @@ static void check_sleeper(struct scene *scene)
     lane = brood__dispatch_wake_pick(&scene->bed.dispatch);
     if (lane >= 0)
         brood__lane_wake(view, (uint32_t)lane);
-    await_end(scene->sleeper_pid, "a lane sleeps, and no new task wakes it");
+    process_await_end(scene->sleeper_pid, "a lane sleeps, and no new task wakes it");
 }
 
 static void end_sleeper(struct scene *scene)
@@ -696,7 +665,7 @@ static void lane_goes_on(void *memory, const struct step_victim *victim, void *c
         claim_and_start(memory, context);
         _exit(0);
     }
-    await_rest(scene->sleeper_pid);
+    process_await_rest(scene->sleeper_pid);
 }
 
 static void kill_is_fair(void *memory, const struct step_victim *victim, void *context)
@@ -707,7 +676,7 @@ static void kill_is_fair(void *memory, const struct step_victim *victim, void *c
     (void)memory;
     CHECK(victim->finished);
     if (!confirmed)
-        await_end(scene->sleeper_pid, "a kill was withdrawn, and its lane still waits");
+        process_await_end(scene->sleeper_pid, "a kill was withdrawn, and its lane still waits");
     CHECK_EQ(atomic_load(&scene->bed.witness->began[1]), !confirmed);
 }
 
@@ -746,7 +715,7 @@ static void lane_looks(void *memory, const struct step_victim *victim, void *con
         start_one(memory, context);
         _exit(0);
     }
-    await_rest(scene->sleeper_pid);
+    process_await_rest(scene->sleeper_pid);
 }
 
 static void task_is_begun(void *memory, const struct step_victim *victim, void *context)
@@ -755,7 +724,7 @@ static void task_is_begun(void *memory, const struct step_victim *victim, void *
 
     (void)memory;
     CHECK(victim->finished);
-    await_end(scene->sleeper_pid, "a lane sleeps over a task");
+    process_await_end(scene->sleeper_pid, "a lane sleeps over a task");
     CHECK_EQ(atomic_load(&scene->bed.witness->began[0]), 1);
 }
 
@@ -773,26 +742,19 @@ TEST_LIMIT(an_owner_held_up_in_a_publish_strands_nobody, 600)
 
 #if BROOD_MUTANT == 0
 
-static void must_catch(const char *mutant, const char *sweep, const char *reason)
-{
-    if (step_is_impossible() != NULL)
-        SKIP("%s", step_is_impossible());
-    report_must_fail(mutant, sweep, reason);
-}
-
 TEST(no_kill_fence_is_caught)
 {
-    must_catch("dispatch_no_kill_fence", "a_kill_hits_no_innocent", "hits task");
+    report_must_catch("dispatch_no_kill_fence", "a_kill_hits_no_innocent", "hits task");
 }
 
 TEST(a_claim_that_moves_the_head_first_is_caught)
 {
-    must_catch("dispatch_anonymous_claim", "a_lane_may_die_in_a_claim", "ended 0 times");
+    report_must_catch("dispatch_anonymous_claim", "a_lane_may_die_in_a_claim", "ended 0 times");
 }
 
 TEST(a_sleep_without_a_second_look_is_caught)
 {
-    must_catch("dispatch_no_recheck", "no_task_is_slept_over", "a lane sleeps over a task");
+    report_must_catch("dispatch_no_recheck", "no_task_is_slept_over", "a lane sleeps over a task");
 }
 
 #endif

@@ -498,7 +498,7 @@ TEST(nobody_sleeps_for_long_because_another_was_stopped_when_it_was_woken)
     CHECK_EQ(brood_lock_release(&scene.bed->lock), 0);
     CHECK_OK(brood_lock_acquire(&scene.bed->lock, TEST_PATIENCE_MS));
     CHECK_EQ(brood_lock_release(&scene.bed->lock), 0);
-    if (!bed_has_ended(scene.pids[1], deadline_in(TEST_PATIENCE_MS)))
+    if (!process_has_ended(scene.pids[1], TEST_PATIENCE_MS))
         FAIL("the second sleeper is stranded");
     gate_open(gate);
     scene_await_sleepers(&scene);
@@ -545,40 +545,41 @@ TEST_LIMIT(the_owner_of_a_recursive_lock_may_die_anywhere, 300)
 
 TEST(a_release_without_a_wake_up_is_caught)
 {
-    scene_must_fail("lock_no_wake", "a_release_wakes_one_that_falls_asleep_meanwhile", "stranded");
+    report_must_catch("lock_no_wake", "a_release_wakes_one_that_falls_asleep_meanwhile",
+                      "stranded");
 }
 
 TEST(a_sleep_without_a_second_look_is_caught)
 {
-    scene_must_fail("lock_no_second_look", "no_release_is_slept_over", "the lock is free");
+    report_must_catch("lock_no_second_look", "no_release_is_slept_over", "the lock is free");
 }
 
 TEST(one_that_takes_the_lock_and_forgets_the_sleepers_is_caught)
 {
-    scene_must_fail("lock_forgets_sleepers", "each_that_was_woken_wakes_the_next", "stranded");
+    report_must_catch("lock_forgets_sleepers", "each_that_was_woken_wakes_the_next", "stranded");
 }
 
 TEST(one_that_follows_the_dead_without_notice_is_caught)
 {
-    scene_must_fail("lock_forgets_the_dead", "a_taker_may_die_anywhere", "nobody is told");
+    report_must_catch("lock_forgets_the_dead", "a_taker_may_die_anywhere", "nobody is told");
 }
 
 TEST(a_grant_that_holds_for_one_who_left_is_caught)
 {
-    scene_must_fail("lock_grant_holds", "a_grant_that_comes_too_late_keeps_the_lock_from_nobody",
-                    "not to be had");
+    report_must_catch("lock_grant_holds", "a_grant_that_comes_too_late_keeps_the_lock_from_nobody",
+                      "not to be had");
 }
 
 TEST(a_release_that_grants_nothing_is_caught)
 {
-    scene_must_fail("lock_no_grant", "whoever_starves_is_before_the_one_that_just_had_it",
-                    "one that starves is passed over");
+    report_must_catch("lock_no_grant", "whoever_starves_is_before_the_one_that_just_had_it",
+                      "one that starves is passed over");
 }
 
 TEST(one_that_gives_up_with_a_wake_up_is_caught)
 {
-    scene_must_fail("lock_gives_up_silently", "one_that_gives_up_passes_its_wake_up_on",
-                    "stranded");
+    report_must_catch("lock_gives_up_silently", "one_that_gives_up_passes_its_wake_up_on",
+                      "stranded");
 }
 
 #endif

@@ -5,8 +5,10 @@
  * anything is no death.
  */
 #include "harness/gate.h"
+#include "harness/sweep.h"
 #include "harness/test.h"
 
+#include "base/fault.h"
 #include "ipc/member.h"
 
 #include <brood/sync.h>
@@ -170,6 +172,31 @@ TEST(hundreds_of_regions_fit_one_thread)
     free(places);
 }
 
+/* Beyond 2048 robust mutexes of a thread the kernel does not tell of its death any more. */
+TEST_LIMIT(a_thread_joins_no_more_rosters_than_its_death_would_show_in, 60)
+{
+    enum { MANY = 2048 };
+    struct place *places = calloc(MANY, sizeof *places);
+    const struct member *member = NULL;
+    int count = 0;
+
+    if (TEST_TSAN)
+        SKIP("the thread sanitizer ends a thread that holds more than 64 locks");
+    CHECK(places != NULL);
+    do {
+        CHECK(count < MANY);
+        places[count] = place_open();
+    } while (brood__member(places[count++].memory, &member) == 0);
+    CHECK_ERR(brood__member(places[count - 1].memory, &member), -EAGAIN);
+    (void)tag_at(places[0].memory);
+    place_close(&places[1]);
+    places[1] = place_open();
+    (void)tag_at(places[1].memory);
+    for (int i = 0; i < count; i++)
+        place_close(&places[i]);
+    free(places);
+}
+
 /* ---- threads ---- */
 
 static void *use(void *context)
@@ -265,6 +292,34 @@ TEST(a_region_that_threads_are_in_ends_with_the_last_of_them)
     CHECK_EQ(atomic_load(&scene.done), 1);
     gate_free(scene.joined);
     gate_free(scene.leave);
+}
+
+static void *use_or_fail(void *context)
+{
+    struct place *place = context;
+    const struct member *member = NULL;
+    int r = brood__member(place->memory, &member);
+
+    CHECK(r == 0 || (r == -ENOMEM && member == NULL));
+    return NULL;
+}
+
+static void use_in_a_thread(void *context)
+{
+    struct place *place = context;
+
+    in_thread(use_or_fail, place);
+    CHECK_EQ(deaths_in(place), 0);
+}
+
+/* Else it would go without leaving. */
+TEST_LIMIT(a_thread_whose_end_cannot_be_noticed_joins_nothing, 60)
+{
+    struct place place = place_open();
+
+    sweep_faults(use_in_a_thread, &place,
+                 &(struct sweep_options){.only = "pthread_setspecific atexit"});
+    place_close(&place);
 }
 
 struct late {
@@ -366,7 +421,82 @@ TEST(a_process_that_ends_without_exit_is_a_death)
     place_close(&place);
 }
 
+/* The first word of the place. */
+static brood_lock *lock_in(const struct place *place)
+{
+    return (brood_lock *)(void *)place->memory;
+}
+
+static void *stay_with_the_lock(void *context)
+{
+    struct stay *scene = context;
+
+    CHECK_OK(brood_lock_acquire(lock_in(&scene->place), BROOD_FOREVER));
+    return stay_until_exit(context);
+}
+
 static void end_with_a_thread(void *context)
+{
+    struct stay *scene = context;
+    pthread_t threads[2];
+
+    CHECK_EQ(pthread_create(&threads[0], NULL, stay_with_the_lock, scene), 0);
+    CHECK_EQ(pthread_create(&threads[1], NULL, stay_until_exit, scene), 0);
+    gate_wait_count(scene->joined, 2);
+    (void)use(&scene->place);
+    exit(0);
+}
+
+/* The process has ended in good order, so nobody is told that somebody died; but what a thread of
+ * it held may be half changed, and the next owner is told that. */
+TEST(threads_that_run_when_their_process_exits_are_no_news_and_their_locks_are_taken_over)
+{
+    struct stay scene = {.place = place_open(), .joined = gate_new(), .leave = gate_new()};
+
+    gate_open(scene.leave);
+    in_child(end_with_a_thread, &scene);
+    CHECK_EQ(deaths_in(&scene.place), 0);
+    CHECK_EQ(brood_lock_acquire(lock_in(&scene.place), 0), BROOD_OWNER_DIED);
+    CHECK_OK(brood_lock_release(lock_in(&scene.place)));
+    CHECK_EQ(deaths_in(&scene.place), 0);
+    place_close(&scene.place);
+    gate_free(scene.joined);
+    gate_free(scene.leave);
+}
+
+static void end_when_it_is_waited_for(void *context)
+{
+    struct stay *scene = context;
+    pthread_t thread;
+
+    CHECK_EQ(pthread_create(&thread, NULL, stay_with_the_lock, scene), 0);
+    gate_wait(scene->leave);
+    exit(0);
+}
+
+/* Sleeps for the lock; nobody but the end of its owner wakes it. */
+TEST(whoever_sleeps_for_a_lock_gets_it_when_the_process_of_its_owner_exits)
+{
+    struct stay scene = {.place = place_open(), .joined = gate_new(), .leave = gate_new()};
+    pid_t pid = CHECK_OK(fork());
+    int status;
+
+    if (pid == 0)
+        end_when_it_is_waited_for(&scene);
+    gate_wait(scene.joined);
+    CHECK_ERR(brood_lock_acquire(lock_in(&scene.place), 20), -ETIMEDOUT);
+    gate_open(scene.leave);
+    CHECK_EQ(brood_lock_acquire(lock_in(&scene.place), TEST_PATIENCE_MS), BROOD_OWNER_DIED);
+    CHECK_OK(brood_lock_release(lock_in(&scene.place)));
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+    CHECK_EQ(deaths_in(&scene.place), 0);
+    place_close(&scene.place);
+    gate_free(scene.joined);
+    gate_free(scene.leave);
+}
+
+static void end_at_once_with_a_thread(void *context)
 {
     struct stay *scene = context;
     pthread_t thread;
@@ -374,17 +504,16 @@ static void end_with_a_thread(void *context)
     CHECK_EQ(pthread_create(&thread, NULL, stay_until_exit, scene), 0);
     gate_wait(scene->joined);
     (void)use(&scene->place);
-    exit(0);
+    _exit(0);
 }
 
-/* It may have been in the middle of something. */
-TEST(a_thread_that_runs_when_its_process_exits_is_a_death)
+TEST(threads_of_a_process_that_ends_without_exit_are_a_death_each)
 {
     struct stay scene = {.place = place_open(), .joined = gate_new(), .leave = gate_new()};
 
     gate_open(scene.leave);
-    in_child(end_with_a_thread, &scene);
-    CHECK_EQ(deaths_in(&scene.place), 1);
+    in_child(end_at_once_with_a_thread, &scene);
+    CHECK_EQ(deaths_in(&scene.place), 2);
     place_close(&scene.place);
     gate_free(scene.joined);
     gate_free(scene.leave);
@@ -584,4 +713,65 @@ TEST(a_child_unmaps_what_was_only_there_for_other_threads)
     CHECK_EQ(atomic_load(&scene.done), 1);
     gate_free(scene.joined);
     gate_free(scene.leave);
+}
+
+/* ---- forks beside changes of the list ---- */
+
+struct changes {
+    struct place first;
+    struct gate *running;
+    _Atomic bool ends;
+};
+
+static void *list_and_unlist(void *context)
+{
+    struct changes *scene = context;
+
+    while (!atomic_load(&scene->ends)) {
+        struct place places[3] = {place_open(), place_open(), place_open()};
+
+        gate_open(scene->running);
+        place_close(&places[1]);
+        place_close(&places[2]);
+        place_close(&places[0]);
+    }
+    return NULL;
+}
+
+/* The oldest entry is the last of the list: it is found only if all before it are whole. */
+static void use_the_oldest(struct changes *scene)
+{
+    struct place own = place_open();
+
+    CHECK(member_at(scene->first.memory)->roster == scene->first.roster);
+    CHECK(member_at(own.memory)->roster == own.roster);
+    CHECK(member_at(&own)->roster != own.roster);
+    place_close(&own);
+    brood__member_leave_all();
+    _exit(0);
+}
+
+TEST_LIMIT(a_fork_beside_a_thread_that_maps_regions_finds_a_whole_list, 60)
+{
+    enum { FORKS = 200 };
+    struct changes scene = {.first = place_open(), .running = gate_new()};
+    pthread_t thread;
+    int status;
+
+    (void)tag_at(scene.first.memory);
+    CHECK_EQ(pthread_create(&thread, NULL, list_and_unlist, &scene), 0);
+    gate_wait(scene.running);
+    for (int i = 0; i < FORKS; i++) {
+        pid_t pid = CHECK_OK(fork());
+
+        if (pid == 0)
+            use_the_oldest(&scene);
+        CHECK_EQ(waitpid(pid, &status, 0), pid);
+        CHECK_EQ(status, 0);
+    }
+    atomic_store(&scene.ends, true);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_EQ(deaths_in(&scene.first), 0);
+    place_close(&scene.first);
+    gate_free(scene.running);
 }

@@ -260,6 +260,59 @@ TEST(a_stopped_server_costs_two_seconds)
     close(object);
 }
 
+TEST(a_stopped_server_holds_up_nobody_whom_another_one_serves)
+{
+    uint64_t number = new_number();
+    int object = new_object();
+    pid_t first = start_server(number, object, NULL, NULL);
+    pid_t second = start_server(number, object, NULL, NULL);
+    int64_t start;
+
+    CHECK_OK(kill(first, SIGSTOP));
+    CHECK_EQ(waitpid(first, NULL, WUNTRACED), first);
+    start = now_ns();
+    check_gives(number, brood__fd_inode(object));
+    CHECK(now_ns() - start < 1500000000);
+    end_process(second);
+    CHECK_ERR(brood__serve_ask(number), -ETIMEDOUT);
+    end_process(first);
+    close(object);
+}
+
+TEST_LIMIT(one_more_than_there_are_places_serves_when_one_is_free_and_it_is_told_again, 60)
+{
+    uint64_t number = new_number();
+    int object = new_object();
+    pid_t pids[SERVE_PLACES];
+
+    for (int i = 0; i < SERVE_PLACES; i++)
+        pids[i] = start_server(number, object, NULL, NULL);
+    CHECK_OK(brood__serve(number, object, false)); /* finds no place */
+    check_gives(number, brood__fd_inode(object));
+    for (int i = 0; i < SERVE_PLACES; i++)
+        end_process(pids[i]);
+    CHECK_ERR(brood__serve_ask(number), BROOD_EREF);
+    CHECK_OK(brood__serve(number, object, false));
+    check_gives(number, brood__fd_inode(object));
+    brood__serve_stop(number);
+    close(object);
+}
+
+TEST(what_is_given_once_and_finds_no_place_is_refused)
+{
+    uint64_t number = new_number();
+    int object = new_object(), once = CHECK_OK(brood__fd_duplicate(object));
+    pid_t pids[SERVE_PLACES];
+
+    for (int i = 0; i < SERVE_PLACES; i++)
+        pids[i] = start_server(number, object, NULL, NULL);
+    CHECK_ERR(brood__serve(number, once, true), -EADDRINUSE);
+    CHECK_EQ(brood__fd_inode(once), 0);
+    for (int i = 0; i < SERVE_PLACES; i++)
+        end_process(pids[i]);
+    close(object);
+}
+
 /* ---- those who do not behave ---- */
 
 static void make_name(uint64_t number, char name[48])

@@ -246,7 +246,7 @@ inline wait_for_others()
 
 proctype party(byte me)
 {
-    byte known_moment, watched, known_turns, outcome, my_epoch, my_generation, round;
+    byte known_moment, watched, buried, known_turns, outcome, my_epoch, my_generation, round;
     byte seen_epoch, seen_generation, seen_arrived;
     bool seen_broken, timed_out, any, done, died, spoils;
 
@@ -279,7 +279,7 @@ proctype party(byte me)
     };
     goto end;
 killed:
-    KERNEL_TELLS(FORGET; known_moment = 0; watched = 0; known_turns = 0; outcome = 0;
+    KERNEL_TELLS(FORGET; known_moment = 0; watched = 0; buried = 0; known_turns = 0; outcome = 0;
                  my_epoch = 0; my_generation = 0; round = 0; timed_out = 0; any = 0; done = 0;
                  died = 0; spoils = 0);
 end:

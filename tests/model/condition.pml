@@ -121,7 +121,7 @@ inline wait()
 
 proctype taker(byte me)
 {
-    byte known_moment, watched, value, my_number, my_deaths;
+    byte known_moment, watched, buried, value, my_number, my_deaths;
     bool over, timed_out, taken;
 
     lock();
@@ -144,8 +144,8 @@ proctype taker(byte me)
     };
     goto end;
 killed:
-    KERNEL_TELLS(known_moment = 0; watched = 0; value = 0; my_number = 0; my_deaths = 0; over = 0;
-                 timed_out = 0; taken = 0);
+    KERNEL_TELLS(known_moment = 0; watched = 0; buried = 0; value = 0; my_number = 0;
+                 my_deaths = 0; over = 0; timed_out = 0; taken = 0);
 end:
     skip
 }

@@ -8,12 +8,14 @@
  *                by CAS and sleep on the word. Who has slept takes it with WAITED set: others may
  *                sleep still.
  *     starve     who has waited long names itself: CAS starving 0 -> me, or over a dead one
- *     release    starving names one alive: store {that one, GRANTED, WAITED, TORN as it was}, wake
- *                all. Else exchange for TORN or 0; if there was WAITED, wake one.
+ *     release    starving names one: look again; it is alive: store {that one, GRANTED, WAITED,
+ *                TORN as it was}, wake all; it is dead: CAS starving -> 0. Else, and then, exchange
+ *                for TORN or 0; if there was WAITED, wake one.
  *     withdraw   CAS starving me -> 0: after taking, and before giving up
  *     give up    withdraw, look once more; if the lock cannot be had, leave WAITED set by a CAS on
  *                what was seen: so its owner wakes the next one in our place
- *     expire     a waiter that sees a grant not taken for long: CAS starving that one -> 0
+ *     look       who is not the named one, or saw a grant, sleeps for so long and no longer
+ *     expire     a waiter that sees a grant not taken for so long: CAS starving that one -> 0
  *     mend       TORN is cleared by the owner
  *
  * Proved, within the bounds that tests/model/run names (participants, rounds, deaths, timeouts),
@@ -21,15 +23,22 @@
  *   - No two of the living are inside.
  *   - Who comes in is told of a death inside if and only if somebody has died inside since the last
  *     mending (one that was only granted the lock was not inside).
- *   - When nobody can move any more, all who live have finished: nobody is stranded, and whoever
- *     comes next can have the lock.
+ *   - When nobody can move any more, all who live have finished, or wait for an owner that is
+ *     stopped: nobody is stranded, and whoever comes next can have the lock.
  *   - While a living one is named, each other comes in once at most, but for deaths and grants that
  *     expired. (One that had read starving before, one that saw an older grant of the same look.)
  *
  * Time passes as it likes: whether a waiter names itself is open at every sleep, and a grant may
- * expire as often as timeouts are allowed. A sleep before a grant ends by itself in any case. The
- * algorithm needs that: the same grant may come again, without being meant, between a waiter's look
- * and its sleep: with RESCUES 0 that is found, in two rounds.
+ * expire as often as timeouts are allowed. A sleep that is bounded ends by itself when nothing else
+ * can happen any more, RESCUES times in all, if there is something to see. The algorithm needs that
+ * twice. The same grant may come again, without being meant, between a waiter's look and its sleep:
+ * with RESCUES 0 that is found, in two rounds. And the one that a release woke may be stopped
+ * before it looks: with RESCUES 0 and STOPS 1 that is found.
+ *
+ * The named one looks from time to time too, though a release grants it the lock: one that had read
+ * starving before sets the lock free and wakes another, and if that one is stopped, or gives the lock
+ * to nobody, the named one would sleep beside a free lock until somebody else comes. With STOPS 1
+ * and NAMED_LOOKS_TOO 0 that is found.
  *
  * Not said: anything about weaker memory than a sequentially consistent one; slots of the roster
  * that are used again.
@@ -46,11 +55,22 @@
 #define TORN 16
 #define GRANTED 32
 
-/* Whoever sleeps before a grant wakes by itself; in the end, with no other hope, so often. */
+/* Whoever sleeps for a bounded time wakes by itself; in the end, with no other hope, so often. */
 #ifndef RESCUES
 #define RESCUES 3
 #endif
-#define EXPIRES ((seen & GRANTED) && rescues_left > 0)
+#ifndef NAMED_LOOKS_TOO
+#define NAMED_LOOKS_TOO 1
+#endif
+#define OWNER_OF(value) ((value) & OWNER)
+#define MINE (me + 1)
+#define OWNER_DEAD(value) (OWNER_OF(value) != 0 && IS_DEAD(OWNER_OF(value) - 1))
+
+/* Not that time would know: but a look that finds nothing changes nothing. */
+#define MAY_BE_RESCUED(sleeper)                                     \
+    ((asleep & bounded & ~woken & BIT(sleeper)) != 0 &&             \
+     (word != saw[sleeper] || (saw[sleeper] & GRANTED) || OWNER_DEAD(word)))
+#define EXPIRES (MAY_BE_RESCUED(me) && rescues_left > 0)
 
 #include "sleepers.pml"
 
@@ -70,13 +90,12 @@
 
 #define WORD 1
 
-#define OWNER_OF(value) ((value) & OWNER)
-#define MINE (me + 1)
-#define OWNER_DEAD(value) (OWNER_OF(value) != 0 && IS_DEAD(OWNER_OF(value) - 1))
-
 byte word, starving;
-byte before_grant;           /* who sleeps before a grant, as bits */
+byte saw[PARTICIPANTS];      /* each one's own: the word that makes it wait */
+byte bounded;                /* whose sleep ends by time, as bits */
 byte rescues_left = RESCUES; /* not of the algorithm: so that a rescue in vain is seen */
+
+#define seen saw[me]
 
 /* What is proved, not what is computed. */
 byte inside;       /* bits */
@@ -275,18 +294,30 @@ inline sleep_once()
     fi;
     slept = true;
     atomic {
+        MAY_DIE;
         if
-        :: seen & GRANTED -> before_grant = before_grant | BIT(me)
+        :: NAMED_LOOKS_TOO || (seen & GRANTED) || starving != MINE -> bounded = bounded | BIT(me)
         :: else
         fi
     };
     sleep(WORD, word == seen);
-    before_grant = before_grant & ~BIT(me);
-    /* A sleep before a grant ends by time: the grant expires, and the waiter goes on. */
+    /* A grant that was seen so long ago expires, and the waiter goes on. */
+    atomic {
+        bounded = bounded & ~BIT(me);
+        over = expired || (timed_out && (seen & GRANTED));
+        expired = false
+    };
     if
-    :: timed_out && (seen & GRANTED) ->
-       atomic { timed_out = false; rescues_left = (rescues_left > 0 -> rescues_left - 1 : 0) };
-       expire()
+    :: over ->
+       atomic {
+           timed_out = false;
+           over = false;
+           rescues_left = (rescues_left > 0 -> rescues_left - 1 : 0)
+       };
+       if
+       :: seen & GRANTED -> expire()
+       :: else
+       fi
     :: else
     fi
 }
@@ -339,8 +370,13 @@ inline grant()
 #endif
 }
 
-inline set_free()
+inline set_free(someone)
 {
+    if
+    :: someone -> /* it was named, and is dead */
+       atomic { MAY_DIE; if :: starving == seen -> starving = 0; overtaken = 0 :: else fi }
+    :: else
+    fi;
     atomic {
         MAY_DIE;
         seen = word;
@@ -371,18 +407,24 @@ inline release()
     fi;
     atomic { MAY_DIE; seen = starving };
     if
+    :: seen == 0 -> set_free(false)
+    :: else ->
+       atomic { MAY_DIE; seen = starving };
+       atomic { MAY_DIE; wanted = (seen != 0 && !IS_DEAD(seen - 1)) };
+       if
 #if MUTANT != RELEASE_IGNORES_NAMES
-    :: seen != 0 && !IS_DEAD(seen - 1) -> grant()
+       :: wanted -> wanted = 0; grant()
 #endif
-    :: else -> set_free()
+       :: else -> set_free(!wanted); wanted = 0
+       fi
     fi;
     atomic { seen = 0; held = false; torn = false }
 }
 
 proctype user(byte me)
 {
-    byte known_moment, watched, seen, wanted, round;
-    bool held, torn, slept, marked, timed_out, gone;
+    byte known_moment, watched, buried, wanted, round;
+    bool held, torn, slept, marked, timed_out, expired, over, gone;
 
     do
     :: round < ROUNDS && !gone ->
@@ -398,18 +440,29 @@ proctype user(byte me)
     goto end;
 killed:
     KERNEL_TELLS(died_inside = died_inside || (inside & BIT(me)); excused++;
-                 known_moment = 0; watched = 0; seen = 0; wanted = 0; round = 0; held = 0;
-                 torn = 0; slept = 0; marked = 0; timed_out = 0; gone = 0);
+                 known_moment = 0; watched = 0; buried = 0; seen = 0; wanted = 0; round = 0;
+                 held = 0; torn = 0; slept = 0; marked = 0; timed_out = 0; expired = 0; over = 0; gone = 0;
+                 bounded = bounded & ~BIT(me));
 end:
     skip
 }
 
+#if PARTICIPANTS > 2
+#define SOMEBODY_MAY_BE_RESCUED (MAY_BE_RESCUED(0) || MAY_BE_RESCUED(1) || MAY_BE_RESCUED(2))
+#else
+#define SOMEBODY_MAY_BE_RESCUED (MAY_BE_RESCUED(0) || MAY_BE_RESCUED(1))
+#endif
+
+/* Somebody stands still inside, alive. */
+#define IS_HELD (OWNER_OF(word) != 0 && !(word & GRANTED) && !OWNER_DEAD(word))
+
 proctype judge()
 {
     atomic {
-        timeout && (rescues_left == 0 || (asleep & before_grant) == 0) ->
-        assert((finished | dead) == ALL);
-        assert(OWNER_OF(word) == 0 || OWNER_DEAD(word) ||
+        timeout && (rescues_left == 0 || !SOMEBODY_MAY_BE_RESCUED) ->
+        assert((finished | dead | halted | asleep) == ALL);
+        assert((asleep & ~dead) == 0 || (IS_HELD && (halted & BIT(OWNER_OF(word) - 1))));
+        assert(OWNER_OF(word) == 0 || OWNER_DEAD(word) || (halted & BIT(OWNER_OF(word) - 1)) ||
                ((word & GRANTED) && starving != OWNER_OF(word)))
     }
 }

@@ -4,32 +4,39 @@
  * and tail are, .closed, and two bells {sequence, flag}: filled for getters, room for putters.
  *
  *     put      walk from the tail to the first EMPTY(t), CAS it to WRITING(t, me); closed:
- *              EMPTY(t+N) and refuse; else write both halves of the message, FULL(t), ring
- *              filled for one
+ *              EMPTY(t+N), ring as for a get, and filled, and refuse; else write both halves of the
+ *              message, FULL(t), ring filled for one
  *     get      load closed; walk from the head past what is over or at the living; CAS the first
  *              FULL(t) to READING(t, me), if no WRITING that was passed has changed; read;
- *              EMPTY(t+N); ring room, and filled too if it is closed
+ *              EMPTY(t+N); ring room, and filled too if it is closed; or give it back: FULL(t),
+ *              ring filled for one
  *     end      it was closed before the walk, which met nothing FULL, and nobody at a cell
  *     repair   whoever meets the cell of a dead one: WRITING to EMPTY(t+N), READING to FULL(t)
  *     wait     read the moment, set the bell's flag, look again, sleep on the bell. Who has slept
  *              and found what it wanted, or that it is closed: sets the flag again, and rings if
  *              there is more, or it is closed (so does a putter that is refused)
+ *     doze     a sleep ends by itself after long, as who was woken may be stopped before it looks
  *     ring     if there is the flag: CAS {sequence + 1, no flag}, wake one
  *     close    closed = 1, ring all bells for all
  *
  * Proved, within the bounds that tests/model/run names (cells, putters, getters, messages, deaths,
- * timeouts), with a death before every access to shared memory:
+ * timeouts, returns), with a death, or a stop for ever (STOPS), before every access to shared
+ * memory:
  *   - No message is torn, got twice, or got out of its putter's order (as long as no getter died),
  *     and none is got that was not accepted.
  *   - Once a getter has been told the end, all that was accepted has been got.
  *   - When nobody can move any more: no living getter sleeps while there is a message or the queue
  *     is closed, no living putter while there is room or the queue is closed.
- *   - After that one who comes alone gets every accepted message that nobody has got, and has the
- *     full capacity: no cell is lost.
+ *     If nobody is stopped, that needs no doze (DOZES 0). Who is stopped costs the others no more
+ *     than the cell that it is at; without dozes (STOPS 1, DOZES 0) it may cost them a wake-up,
+ *     which is found.
+ *   - After that (if nobody is stopped) one who comes alone gets every accepted message that nobody
+ *     has got, and has the full capacity: no cell is lost.
  *
  * Not said: anything about weaker memory than a sequentially consistent one; rings of more than N
- * cells, with more than one WRITING passed; tickets that come round; several items in a cell;
- * blocks; messages given back; whether a walk that is restarted for ever by others' progress ends.
+ * cells, with more than one WRITING passed; tickets that come round, and several items in a cell
+ * (packed.pml); blocks, and joins (large.pml); whether a walk that is restarted for ever by others'
+ * progress ends.
  */
 #ifndef N
 #define N 2
@@ -49,7 +56,46 @@
 #ifndef GETS
 #define GETS (PUTTERS * MESSAGES + 1)
 #endif
+#ifndef RETURNS
+#define RETURNS 0
+#endif
+#ifndef DOZES
+#define DOZES 0
+#endif
 #define PARTICIPANTS (PUTTERS + GETTERS + CLOSERS)
+
+#define FILLED 1
+#define ROOM 2
+
+#define EMPTY 0
+#define WRITING 1
+#define FULL 2
+#define READING 3
+
+/* A look that finds nothing changes nothing, so only the others are waited for. */
+#define DOZE_HELPS(sleeper)                                         \
+    (dozes_left > 0 && (asleep & ~woken & BIT(sleeper)) != 0 &&     \
+     ((queued_on[sleeper] == FILLED && SOMETHING_TO_GET) ||         \
+      (queued_on[sleeper] == ROOM && (closed || IS_ROOMY))))
+#define EXPIRES DOZE_HELPS(me)
+#define IS_AT(index)                                                \
+    (cells[index].state == WRITING || cells[index].state == READING)
+#define IS_LEFT(index) (IS_AT(index) && IS_DEAD(cells[index].owner))
+#define IS_FREE(index) (cells[index].state == EMPTY)
+#define IS_FULL(index) (cells[index].state == FULL)
+#if N > 1
+/* The ticket before that of the free one is claimed or over. */
+#define IS_NEXT(index, other)                                       \
+    (IS_FREE(index) && (cells[other].ticket >= cells[index].ticket || \
+                        (cells[other].ticket + 1 == cells[index].ticket && !IS_FREE(other))))
+#define IS_ROOMY (IS_NEXT(0, 1) || IS_NEXT(1, 0) || IS_LEFT(0) || IS_LEFT(1))
+#define SOMETHING_TO_GET                                            \
+    (IS_FULL(0) || IS_FULL(1) || IS_LEFT(0) || IS_LEFT(1) ||        \
+     (closed && !IS_AT(0) && !IS_AT(1)))
+#else
+#define IS_ROOMY (IS_FREE(0) || IS_LEFT(0))
+#define SOMETHING_TO_GET (IS_FULL(0) || IS_LEFT(0) || (closed && !IS_AT(0)))
+#endif
 
 #include "sleepers.pml"
 
@@ -65,14 +111,7 @@
 #define PUT_IS_SILENT 10
 #define GET_IS_SILENT 11
 #define REFUSED_PASS_NOTHING_ON 12
-
-#define FILLED 1
-#define ROOM 2
-
-#define EMPTY 0
-#define WRITING 1
-#define FULL 2
-#define READING 3
+#define RETURN_IS_SILENT 13
 
 typedef cell {
     byte ticket, state, owner; /* one word */
@@ -81,12 +120,13 @@ typedef cell {
 cell cells[N];
 byte head, tail;
 bool closed;
-byte bell[3]; /* 2 * sequence + flag, by futex */
+byte dozes_left = DOZES, returns_left = RETURNS;
+byte bell[3]; /* by futex */
 
 /* What is proved, not what is computed. */
 short accepted, got; /* bits, by message */
 byte newest[PUTTERS + N + 1];
-bool ended;
+bool ended, returned;
 
 /* Messages from 1 on, in the order of their putter; the rest is the judge's. */
 #define PUTTER_OF(message) (((message) - 1) / MESSAGES)
@@ -123,33 +163,6 @@ inline repair()
     }
 }
 
-/* ---- bells ---- */
-
-#define RUNG 255 /* no value of a bell */
-#define RING(which, wake) \
-    atomic { MAY_DIE; seen_bell = bell[which] }; \
-    do \
-    :: seen_bell & 1 -> \
-       atomic { \
-           MAY_DIE; \
-           if \
-           :: bell[which] == seen_bell -> bell[which] = seen_bell + 1; seen_bell = RUNG \
-           :: else -> seen_bell = bell[which] \
-           fi \
-       }; \
-       if \
-       :: seen_bell == RUNG -> atomic { MAY_DIE; wake(which) }; break \
-       :: else \
-       fi \
-    :: else -> break \
-    od; \
-    seen_bell = 0
-
-inline arm(which)
-{
-    atomic { MAY_DIE; bell[which] = bell[which] | 1; armed = bell[which] }
-}
-
 /* ---- put ---- */
 
 #define LOOKING 0
@@ -183,7 +196,8 @@ inline fill(message)
     :: was_closed ->
        outcome = REFUSED;
        atomic { MAY_DIE; SET(ticket + N, EMPTY, 0) };
-       recycle_rings()
+       recycle_rings();
+       RING(FILLED, wake_one)
     :: else ->
        atomic { MAY_DIE; CELL.first = message };
 #if MUTANT == EARLY_FULL
@@ -249,15 +263,31 @@ inline read_and_free()
 {
     atomic { MAY_DIE; message = CELL.first };
     atomic { MAY_DIE; assert(CELL.second == message) };
-    atomic {
-        MAY_DIE;
-        SET(ticket + N, EMPTY, 0);
-        assert((accepted & (1 << message)) && !(got & (1 << message)));
-        got = got | (1 << message);
-        message = 0
-    };
-    recycle_rings();
-    atomic { MAY_DIE; if :: leading && head == ticket -> head = ticket + 1 :: else fi };
+    if
+#if RETURNS > 0
+    :: atomic {
+           returns_left > 0 ->
+           MAY_DIE;
+           returns_left--;
+           returned = true;
+           SET(ticket, FULL, 0);
+           message = 0
+       };
+#if MUTANT != RETURN_IS_SILENT
+       RING(FILLED, wake_one)
+#endif
+#endif
+    :: true ->
+       atomic {
+           MAY_DIE;
+           SET(ticket + N, EMPTY, 0);
+           assert((accepted & (1 << message)) && !(got & (1 << message)));
+           got = got | (1 << message);
+           message = 0
+       };
+       atomic { MAY_DIE; if :: head == ticket -> head = ticket + 1 :: else fi };
+       recycle_rings()
+    fi;
     outcome = DONE
 }
 
@@ -283,7 +313,7 @@ inline take()
            :: SAME ->
               d_step {
                   SET(ticket, READING, me);
-                  assert(GETTER_DEAD || CELL.first > newest[PUTTER_OF(CELL.first)]);
+                  assert(GETTER_DEAD || returned || CELL.first > newest[PUTTER_OF(CELL.first)]);
                   newest[PUTTER_OF(CELL.first)] = CELL.first
               }
            :: else -> unchanged = false
@@ -369,24 +399,30 @@ inline try_get()
 
 /* ---- waiting ---- */
 
-/* Is there another message? One access for each cell. */
+/* Is there another message? One access for each cell. The message of a dead getter is one. */
 inline look_for_filled()
 {
-    atomic { MAY_DIE; ticket = head; start = 0 };
+    atomic { MAY_DIE; ticket = head };
+    do
+    :: atomic { MAY_DIE; if :: CELL.ticket > ticket -> ticket++ :: else -> break fi }
+    od;
+    start = 0;
     do
     :: start < N && !more ->
-       atomic {
-           MAY_DIE;
-           if
-           :: CELL.ticket == ticket && CELL.state == FULL -> more = true
-           :: else
-           fi;
-           ticket++;
-           start++
-       }
+       atomic { MAY_DIE; READ };
+       if
+       :: seen_ticket < ticket || (seen_ticket == ticket && seen_state == EMPTY) -> break
+       :: seen_ticket == ticket && seen_state == FULL -> more = true
+       :: seen_ticket == ticket && seen_state == READING && OWNER_DEAD -> repair(); more = true
+       :: else -> ticket++; start++
+       fi
     :: else -> break
     od;
-    atomic { MAY_DIE; more = more || closed; ticket = 0; start = 0 }
+    atomic {
+        MAY_DIE;
+        more = more || closed;
+        ticket = 0; start = 0; seen_ticket = 0; seen_state = 0; seen_owner = 0
+    }
 }
 
 inline look_for_room()
@@ -418,8 +454,6 @@ inline look_for_room()
     :: else                                                         \
     fi
 
-#define SAME_BELL(which) (bell[which] == armed)
-
 inline get()
 {
     try_get();
@@ -440,7 +474,13 @@ inline get()
        :: outcome != NOTHING || late -> timed_out = late
        :: else ->
           sleep(FILLED, SAME_BELL(FILLED));
-          atomic { slept = true; late = timed_out; timed_out = false }
+          atomic {
+              slept = true;
+              late = timed_out;
+              timed_out = false;
+              dozes_left = dozes_left - expired;
+              expired = false
+          }
        fi;
        armed = 0
     od;
@@ -466,7 +506,13 @@ inline put(message)
        :: outcome != NOTHING || late -> timed_out = late
        :: else ->
           sleep(ROOM, SAME_BELL(ROOM));
-          atomic { slept = true; late = timed_out; timed_out = false }
+          atomic {
+              slept = true;
+              late = timed_out;
+              timed_out = false;
+              dozes_left = dozes_left - expired;
+              expired = false
+          }
        fi;
        armed = 0
     od;
@@ -488,12 +534,12 @@ inline put(message)
 
 #define LOCALS                                                      \
     byte ticket, start, seen_ticket, seen_state, seen_owner, seen_bell, outcome; \
-    byte known_moment, watched, armed, round;                       \
-    bool was_closed, slept, timed_out, late, more
+    byte known_moment, watched, buried, armed, round;                       \
+    bool was_closed, slept, timed_out, expired, late, more
 #define FORGET                                                      \
     ticket = 0; start = 0; seen_ticket = 0; seen_state = 0; seen_owner = 0; seen_bell = 0; \
-    outcome = 0; known_moment = 0; watched = 0; armed = 0; round = 0; was_closed = 0; \
-    slept = 0; timed_out = 0; late = 0; more = 0
+    outcome = 0; known_moment = 0; watched = 0; buried = 0; armed = 0; round = 0; was_closed = 0; \
+    slept = 0; timed_out = 0; expired = 0; late = 0; more = 0
 #define GET_LOCALS                                                  \
     byte message, skipped, skipped_owner;                           \
     bool asked_closed, leading, pending, unchanged
@@ -572,13 +618,14 @@ end:
 
 inline nobody_sleeps_in_vain()
 {
-    assert((finished | dead | asleep) == ALL);
-    assert(!SLEEPS_ON(FILLED) || !closed);
-    assert(!SLEEPS_ON(ROOM) || !closed);
+    assert((finished | dead | asleep | halted) == ALL);
+    assert(!SLEEPS_ON(FILLED) || !SOMETHING_TO_GET);
+    assert(!SLEEPS_ON(ROOM) || !(closed || IS_ROOMY));
     assert(!ended || accepted == got);
+    assert(halted != 0 || !SLEEPS_ON(FILLED) || !closed);
     ticket = 0;
     do
-    :: ticket < N ->
+    :: ticket < N && halted == 0 ->
        READ;
        assert(!SLEEPS_ON(FILLED) || seen_state != FULL);
        assert(!SLEEPS_ON(ROOM) || seen_state == FULL);
@@ -589,6 +636,14 @@ inline nobody_sleeps_in_vain()
     od
 }
 
+#if PARTICIPANTS > 3
+#define SOMEBODY_MAY_DOZE (DOZE_HELPS(0) || DOZE_HELPS(1) || DOZE_HELPS(2) || DOZE_HELPS(3))
+#elif PARTICIPANTS > 2
+#define SOMEBODY_MAY_DOZE (DOZE_HELPS(0) || DOZE_HELPS(1) || DOZE_HELPS(2))
+#else
+#define SOMEBODY_MAY_DOZE (DOZE_HELPS(0) || DOZE_HELPS(1))
+#endif
+
 #define EXTRA(index) (PUTTERS * MESSAGES + 1 + (index))
 
 proctype judge(byte me)
@@ -597,9 +652,14 @@ proctype judge(byte me)
     GET_LOCALS;
 
     atomic {
-        timeout ->
+        timeout && !SOMEBODY_MAY_DOZE ->
         nobody_sleeps_in_vain();
+        if
+        :: halted != 0 -> ticket = 0; goto end
+        :: else
+        fi;
         deaths_left = 0;
+        returns_left = 0;
         /* Only the cells are looked at from here on: nobody may wake any more. */
         bell[FILLED] = 0;
         bell[ROOM] = 0;

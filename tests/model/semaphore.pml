@@ -115,7 +115,7 @@ inline acquire()
 
 proctype taker(byte me)
 {
-    byte known_moment, watched, value;
+    byte known_moment, watched, buried, value;
     bool got, timed_out;
 
     join();
@@ -123,7 +123,7 @@ proctype taker(byte me)
     atomic { finished = finished | BIT(me); known_moment = 0; got = 0; timed_out = 0 };
     goto end;
 killed:
-    KERNEL_TELLS(known_moment = 0; watched = 0; value = 0; got = 0; timed_out = 0);
+    KERNEL_TELLS(known_moment = 0; watched = 0; buried = 0; value = 0; got = 0; timed_out = 0);
 end:
     skip
 }

@@ -15,6 +15,13 @@
  *     wake-up there. It may die before it runs.
  *   - Which of several sleepers is woken is not determined.
  *
+ * A burial is three steps in one word, as in the code: the dead one goes in and the count of deaths
+ * up; it is noticed, and everybody is told; it goes out. Whoever finds one there does the rest.
+ *
+ * Who is stopped (STOPS) stands still before an access for ever, and is alive: what the rest can do
+ * without it, it must do. One that sleeps and is stopped is no longer queued anywhere, so it takes
+ * no wake-up away; one that was woken and is stopped then has taken one.
+ *
  * A model includes this file after defining PARTICIPANTS (at most 4), and each of its processes has
  * a label "killed" that does KERNEL_TELLS and ends. A bound of all models: memory is sequentially
  * consistent. The order of single loads and stores on weaker machines is argued where the C code
@@ -25,6 +32,9 @@
 
 #ifndef DEATHS
 #define DEATHS 1
+#endif
+#ifndef STOPS
+#define STOPS 0
 #endif
 #ifndef TIMEOUTS
 #define TIMEOUTS 0
@@ -39,20 +49,30 @@
 #define JOIN_IS_KEPT_SECRET 92
 #define NO_MOMENT 93
 
-byte joined, dead, noticed, finished;
+byte joined, dead, noticed, finished, halted;
 byte asleep, woken;
 byte queued_on[PARTICIPANTS]; /* the word; 0: on none, or woken there already */
 byte watches[PARTICIPANTS];   /* whose life words it is queued on */
 byte moment, deaths_known;
-byte deaths_left, timeouts_left;
+byte burial; /* participant + 1; 0: none is under way */
+byte deaths_left, timeouts_left, stops_left;
 
 #define IS_DEAD(participant) ((dead & BIT(participant)) != 0)
 
+#if STOPS > 0
+#define MAY_DIE                                                     \
+    if                                                              \
+    :: true                                                         \
+    :: deaths_left > 0 -> deaths_left--; goto killed                \
+    :: stops_left > 0 -> stops_left--; halted = halted | BIT(me); false \
+    fi
+#else
 #define MAY_DIE                                                     \
     if                                                              \
     :: true                                                         \
     :: deaths_left > 0 -> deaths_left--; goto killed                \
     fi
+#endif
 
 inline choose_fates()
 {
@@ -63,6 +83,12 @@ inline choose_fates()
 #endif
 #if DEATHS > 1
     :: deaths_left = 2
+#endif
+    fi;
+    if
+    :: stops_left = 0
+#if STOPS > 0
+    :: stops_left = STOPS
 #endif
     fi;
     if
@@ -171,28 +197,37 @@ inline join()
 
 #define UNKNOWN_DEAD (dead & joined & ~noticed)
 
-/* Buries the dead that nobody has noticed, one by one. */
+inline begin_burial()
+{
+    d_step {
+        if
+        :: UNKNOWN_DEAD & BIT(0) -> burial = 1
+        :: !(UNKNOWN_DEAD & BIT(0)) && (UNKNOWN_DEAD & BIT(1)) -> burial = 2
+        :: !(UNKNOWN_DEAD & 3) && (UNKNOWN_DEAD & BIT(2)) -> burial = 3
+        :: !(UNKNOWN_DEAD & 7) && (UNKNOWN_DEAD & BIT(3)) -> burial = 4
+        fi;
+        buried = burial;
+        deaths_known++
+    }
+}
+
+/* The second and the third step, by any number of processes at once. */
+inline end_burial()
+{
+    atomic { MAY_DIE; if :: burial == buried -> noticed = noticed | BIT(buried - 1) :: else fi };
+#if MUTANT != NOTICE_IS_KEPT_SECRET
+    tell_everybody();
+#endif
+    atomic { MAY_DIE; if :: burial == buried -> burial = 0 :: else fi; buried = 0 }
+}
+
+/* Buries the dead that nobody has noticed, one by one. Uses the local variable buried. */
 inline look_for_deaths()
 {
     do
-    :: atomic {
-           UNKNOWN_DEAD != 0 ->
-           MAY_DIE;
-           d_step {
-               if
-               :: UNKNOWN_DEAD & BIT(0) -> noticed = noticed | BIT(0)
-               :: !(UNKNOWN_DEAD & BIT(0)) && (UNKNOWN_DEAD & BIT(1)) -> noticed = noticed | BIT(1)
-               :: !(UNKNOWN_DEAD & 3) && (UNKNOWN_DEAD & BIT(2)) -> noticed = noticed | BIT(2)
-               :: !(UNKNOWN_DEAD & 7) && (UNKNOWN_DEAD & BIT(3)) -> noticed = noticed | BIT(3)
-               :: UNKNOWN_DEAD == 0
-               fi
-           }
-       };
-       atomic { MAY_DIE; deaths_known++ };
-#if MUTANT != NOTICE_IS_KEPT_SECRET
-       tell_everybody()
-#endif
-    :: atomic { UNKNOWN_DEAD == 0 -> MAY_DIE; break }
+    :: atomic { burial != 0 -> MAY_DIE; buried = burial }; end_burial()
+    :: atomic { burial == 0 && UNKNOWN_DEAD != 0 -> MAY_DIE; begin_burial() }; end_burial()
+    :: atomic { burial == 0 && UNKNOWN_DEAD == 0 -> MAY_DIE; break }
     od
 }
 
@@ -202,9 +237,10 @@ inline look_for_deaths()
 #define SAME_MOMENT (moment == known_moment)
 #endif
 
-/* EXPIRES: a sleep that the algorithm itself bounds; it ends when nothing else can happen any more.
+/* EXPIRES: a sleep that the algorithm itself bounds; it ends when nothing else can happen any more,
+ * with the local variable expired.
  * UNCHANGED: the word still has the value that the sleeper saw. Uses the local variables
- * known_moment, watched and timed_out. */
+ * known_moment, watched, buried and timed_out. */
 inline sleep(futex, unchanged)
 {
     atomic {
@@ -215,10 +251,12 @@ inline sleep(futex, unchanged)
         watched = joined & ~noticed & ~BIT(me)
 #endif
     };
+    /* A slot that shows no death may have been cleared by one who was killed before it told. */
+    atomic { MAY_DIE; buried = burial };
     atomic {
         MAY_DIE;
         if
-        :: (unchanged) && SAME_MOMENT && (watched & dead) == 0 ->
+        :: buried == 0 && (unchanged) && SAME_MOMENT && (watched & dead) == 0 ->
            d_step {
                queued_on[me] = futex;
                watches[me] = watched;
@@ -226,6 +264,7 @@ inline sleep(futex, unchanged)
            }
         :: else
         fi;
+        buried = 0;
         watched = 0;
         known_moment = 0
     };
@@ -240,7 +279,7 @@ inline sleep(futex, unchanged)
 #ifdef EXPIRES
     :: atomic {
            timeout && (asleep & BIT(me)) && !(woken & BIT(me)) && (EXPIRES) ->
-           timed_out = true;
+           expired = true;
            leave_kernel()
        }
 #endif
@@ -258,3 +297,32 @@ inline sleep(futex, unchanged)
     :: any -> any = false; atomic { MAY_DIE; wake(futex) }          \
     :: else                                                         \
     fi
+
+/* ---- bells: 2 * sequence + flag, in bell[futex] ---- */
+
+#define RUNG 255 /* no value of a bell */
+#define RING(which, wake) \
+    atomic { MAY_DIE; seen_bell = bell[which] }; \
+    do \
+    :: seen_bell & 1 -> \
+       atomic { \
+           MAY_DIE; \
+           if \
+           :: bell[which] == seen_bell -> bell[which] = seen_bell + 1; seen_bell = RUNG \
+           :: else -> seen_bell = bell[which] \
+           fi \
+       }; \
+       if \
+       :: seen_bell == RUNG -> atomic { MAY_DIE; wake(which) }; break \
+       :: else \
+       fi \
+    :: else -> break \
+    od; \
+    seen_bell = 0
+
+inline arm(which)
+{
+    atomic { MAY_DIE; bell[which] = bell[which] | 1; armed = bell[which] }
+}
+
+#define SAME_BELL(which) (bell[which] == armed)

@@ -15,6 +15,7 @@
 #include "run/server.h"
 #include "run/zygote.h"
 #include "sys/kernel.h"
+#include "sys/sockets.h"
 
 #include <brood/process.h>
 

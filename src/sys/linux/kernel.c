@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Each kernel call of brood, once. See sys/kernel.h for what they promise.
+ * The kernel calls of brood, each once, but for those of sockets (sockets.c). See sys/kernel.h for
+ * what they promise.
  *
  * Nothing here keeps state. Calls newer than the C library go through syscall(), and EPERM of a
  * container's filter is handed on like any error: whoever can do without a call decides.
@@ -22,7 +23,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -45,8 +45,6 @@
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
-
-enum { CHANNEL_FDS_MAX = 16 };
 
 /* ---- descriptors ---- */
 
@@ -187,126 +185,6 @@ int64_t brood__file_read(const char *path, char *buffer, size_t size)
     brood__fd_close(fd);
     buffer[have] = '\0';
     return (int64_t)have;
-}
-
-/* ---- channel ---- */
-
-int brood__channel_new(int out_ends[2])
-{
-    int ends[2];
-    int r;
-
-    FAIL_IF_ASKED("socketpair");
-    r = (int)checked(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends));
-    if (r < 0)
-        return r;
-    ends[0] = above_standard(ends[0]);
-    ends[1] = above_standard(ends[1]);
-    if (ends[0] < 0 || ends[1] < 0) {
-        r = ends[0] < 0 ? ends[0] : ends[1];
-        brood__fd_close(ends[0]);
-        brood__fd_close(ends[1]);
-        return r;
-    }
-    memcpy(out_ends, ends, sizeof ends);
-    return 0;
-}
-
-union control {
-    struct cmsghdr align;
-    char space[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
-};
-
-int brood__channel_send(int fd, const void *data, size_t len, const int *fds, unsigned fd_count,
-                        bool wait)
-{
-    union control control = {0};
-    struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    int64_t r;
-
-    FAIL_IF_ASKED("sendmsg");
-    if (fd_count > CHANNEL_FDS_MAX)
-        return -EINVAL;
-    if (fd_count > 0) {
-        struct cmsghdr *header;
-
-        message.msg_control = control.space;
-        message.msg_controllen = CMSG_SPACE(sizeof(int) * fd_count);
-        header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
-        memcpy(CMSG_DATA(header), fds, sizeof(int) * fd_count);
-    }
-    r = RETRY(sendmsg(fd, &message, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT)));
-    if (r == -ECONNRESET || r == -ENOTCONN)
-        return -EPIPE;
-    return r < 0 ? (int)r : 0;
-}
-
-/* Takes the descriptors of MESSAGE: as many as there is room for, the others are closed. */
-static unsigned take_descriptors(struct msghdr *message, int *fds, unsigned room)
-{
-    unsigned count = 0;
-
-    for (struct cmsghdr *h = CMSG_FIRSTHDR(message); h != NULL; h = CMSG_NXTHDR(message, h)) {
-        size_t n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-        if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
-            continue;
-        for (size_t i = 0; i < n; i++) {
-            int fd;
-
-            memcpy(&fd, CMSG_DATA(h) + i * sizeof fd, sizeof fd);
-            fd = above_standard(fd);
-            if (count < room && fd >= 0)
-                fds[count++] = fd;
-            else
-                brood__fd_close(fd);
-        }
-    }
-    return count;
-}
-
-int64_t brood__channel_receive(int fd, void *data, size_t size, int *fds, unsigned *inout_count,
-                               bool wait)
-{
-    union control control;
-    struct iovec part = {.iov_base = data, .iov_len = size};
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = control.space,
-                             .msg_controllen = sizeof control.space};
-    unsigned room = inout_count == NULL ? 0 : *inout_count;
-    unsigned count;
-    int64_t r;
-
-    FAIL_IF_ASKED("recvmsg");
-    r = RETRY(recvmsg(fd, &message, MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT)));
-    if (r == -ECONNRESET)
-        r = 0;
-    if (r < 0)
-        return r;
-    count = take_descriptors(&message, fds, room);
-    if (inout_count != NULL)
-        *inout_count = count;
-    if (message.msg_flags & MSG_TRUNC) {
-        for (unsigned i = 0; i < count; i++)
-            brood__fd_close(fds[i]);
-        return -EMSGSIZE;
-    }
-    return r;
-}
-
-void brood__channel_shutdown(int fd)
-{
-    (void)shutdown(fd, SHUT_RDWR);
-}
-
-void brood__channel_finish(int fd)
-{
-    (void)shutdown(fd, SHUT_WR);
 }
 
 /* ---- memory objects ---- */

@@ -116,7 +116,8 @@ void brood__own_lock(struct own_lock *lock, void (*renew)(void))
     while (owner != self) {
         if (owner != ~self && atomic_compare_exchange_strong(&lock->owner, &owner, ~self)) {
             lock->mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-            renew();
+            if (renew != NULL)
+                renew();
             atomic_store(&lock->owner, self);
             break;
         }
@@ -408,9 +409,9 @@ int brood__fork_guarded(bool allow_threads)
     return r;
 }
 
-void brood__at_exit(void (*fn)(void))
+int brood__at_exit(void (*fn)(void))
 {
-    (void)atexit(fn);
+    return BROOD_FAULT("atexit") != 0 || atexit(fn) != 0 ? -ENOMEM : 0;
 }
 
 int brood__at_fork(void (*before)(void), void (*in_parent)(void), void (*in_child)(void))

@@ -4,7 +4,8 @@
  *
  * What Linux does that is not in its man pages, and that this file is about:
  *   - A message socket whose peer closed with unread messages reports ECONNRESET once, before it
- *     hands out what had been sent. So ECONNRESET is no end: the call is made again.
+ *     hands out what had been sent. So ECONNRESET is no end: the call is made again. On a channel
+ *     it is one: a peer of ours that leaves messages unread has failed, and nobody wants its last.
  *   - Descriptors that a receiver has no room for are dropped, and the bytes are delivered all the
  *     same. Who must not lose them peeks first: peeking installs copies.
  *   - A message of no bytes and the end look alike to a receiver; see brood__socket_at_end().
@@ -39,26 +40,35 @@ enum { BACKLOG = 64, BLOCK_LEN = 512 };
 
 /* ---- ends ---- */
 
-int brood__socket_pair(bool stream, int out_ends[2])
+/* ENDS, above the standard streams. */
+static int give_ends(int ends[2], int out_ends[2])
 {
-    int type = stream ? SOCK_STREAM : SOCK_SEQPACKET;
-    int ends[2];
-    int r;
-
-    FAIL_IF_ASKED("socketpair");
-    r = (int)checked(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends));
-    if (r < 0)
-        return r;
     ends[0] = above_standard(ends[0]);
     ends[1] = above_standard(ends[1]);
     if (ends[0] < 0 || ends[1] < 0) {
-        r = ends[0] < 0 ? ends[0] : ends[1];
+        int r = ends[0] < 0 ? ends[0] : ends[1];
+
         brood__fd_close(ends[0]);
         brood__fd_close(ends[1]);
         return r;
     }
-    memcpy(out_ends, ends, sizeof ends);
+    out_ends[0] = ends[0];
+    out_ends[1] = ends[1];
     return 0;
+}
+
+static int make_pair(int type, int out_ends[2])
+{
+    int ends[2];
+    int r = (int)checked(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends));
+
+    return r < 0 ? r : give_ends(ends, out_ends);
+}
+
+int brood__socket_pair(bool stream, int out_ends[2])
+{
+    FAIL_IF_ASKED("socketpair");
+    return make_pair(stream ? SOCK_STREAM : SOCK_SEQPACKET, out_ends);
 }
 
 void brood__socket_make_room(int fd, int size)
@@ -94,6 +104,55 @@ bool brood__socket_at_end(int fd)
     return RETRY(poll(&waited, 1, 0)) > 0 && (waited.revents & (POLLRDHUP | POLLHUP)) != 0;
 }
 
+/* ---- descriptors that travel with a message ---- */
+
+union control {
+    struct cmsghdr align;
+    char space[CMSG_SPACE(sizeof(int) * SOCKET_FDS_MAX)];
+};
+
+/* FDS go with MESSAGE, SOCKET_FDS_MAX at most; CONTROL is where they are until it is sent. */
+static void attach(struct msghdr *message, union control *control, const int *fds, unsigned count)
+{
+    struct cmsghdr *header;
+
+    if (count == 0)
+        return;
+    memset(control, 0, sizeof *control);
+    message->msg_control = control->space;
+    message->msg_controllen = CMSG_SPACE(sizeof(int) * count);
+    header = CMSG_FIRSTHDR(message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int) * count);
+    memcpy(CMSG_DATA(header), fds, sizeof(int) * count);
+}
+
+/* The descriptors of a MESSAGE that was received: as many as there is room for, the others are
+ * closed. */
+static unsigned take_descriptors(struct msghdr *message, int *fds, unsigned room)
+{
+    unsigned count = 0;
+
+    for (struct cmsghdr *h = CMSG_FIRSTHDR(message); h != NULL; h = CMSG_NXTHDR(message, h)) {
+        size_t n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+        if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t i = 0; i < n; i++) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(h) + i * sizeof fd, sizeof fd);
+            fd = above_standard(fd);
+            if (count < room && fd >= 0)
+                fds[count++] = fd;
+            else
+                brood__fd_close(fd);
+        }
+    }
+    return count;
+}
+
 /* ---- messages and bytes ---- */
 
 static int64_t judge_sent(int64_t r)
@@ -107,11 +166,6 @@ int64_t brood__socket_send(int fd, const void *data, size_t len)
     return judge_sent(RETRY(send(fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT)));
 }
 
-union control {
-    struct cmsghdr align;
-    char space[CMSG_SPACE(sizeof(int) * SOCKET_FDS_MAX)];
-};
-
 int64_t brood__socket_send_parts(int fd, const struct iovec *parts, unsigned part_count,
                                  const int *fds, unsigned fd_count)
 {
@@ -121,18 +175,7 @@ int64_t brood__socket_send_parts(int fd, const struct iovec *parts, unsigned par
     FAIL_IF_ASKED("sendmsg");
     if (fd_count > SOCKET_FDS_MAX)
         return -EINVAL;
-    if (fd_count > 0) {
-        struct cmsghdr *header;
-
-        memset(&control, 0, sizeof control);
-        message.msg_control = control.space;
-        message.msg_controllen = CMSG_SPACE(sizeof(int) * fd_count);
-        header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
-        memcpy(CMSG_DATA(header), fds, sizeof(int) * fd_count);
-    }
+    attach(&message, &control, fds, fd_count);
     return judge_sent(RETRY(sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)));
 }
 
@@ -158,30 +201,6 @@ int64_t brood__socket_peek(int fd, void *data, size_t size)
     return receive(fd, data, size, MSG_PEEK | MSG_TRUNC);
 }
 
-/* The descriptors of MESSAGE: as many as there is room for, the others are closed. */
-static unsigned take_descriptors(struct msghdr *message, int *fds, unsigned room)
-{
-    unsigned count = 0;
-
-    for (struct cmsghdr *h = CMSG_FIRSTHDR(message); h != NULL; h = CMSG_NXTHDR(message, h)) {
-        size_t n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-        if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
-            continue;
-        for (size_t i = 0; i < n; i++) {
-            int fd;
-
-            memcpy(&fd, CMSG_DATA(h) + i * sizeof fd, sizeof fd);
-            fd = above_standard(fd);
-            if (count < room && fd >= 0)
-                fds[count++] = fd;
-            else
-                brood__fd_close(fd);
-        }
-    }
-    return count;
-}
-
 int64_t brood__socket_receive_parts(int fd, struct iovec *parts, unsigned part_count, int *fds,
                                     unsigned *inout_count, bool peek)
 {
@@ -202,6 +221,74 @@ int64_t brood__socket_receive_parts(int fd, struct iovec *parts, unsigned part_c
         return r;
     *inout_count = take_descriptors(&message, fds, *inout_count);
     return r;
+}
+
+/* ---- channels ---- */
+
+int brood__channel_new(int out_ends[2])
+{
+    FAIL_IF_ASKED("socketpair");
+    return make_pair(SOCK_SEQPACKET, out_ends);
+}
+
+int brood__channel_send(int fd, const void *data, size_t len, const int *fds, unsigned fd_count,
+                        bool wait)
+{
+    struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    union control control;
+    int64_t r;
+
+    FAIL_IF_ASKED("sendmsg");
+    if (fd_count > CHANNEL_FDS_MAX)
+        return -EINVAL;
+    attach(&message, &control, fds, fd_count);
+    r = judge_sent(RETRY(sendmsg(fd, &message, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT))));
+    return r < 0 ? (int)r : 0;
+}
+
+int64_t brood__channel_receive(int fd, void *data, size_t size, int *fds, unsigned *inout_count,
+                               bool wait)
+{
+    union control control;
+    struct iovec part = {.iov_base = data, .iov_len = size};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control.space,
+                             .msg_controllen = CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)};
+    unsigned room = inout_count == NULL ? 0 : *inout_count;
+    unsigned count;
+    int64_t r;
+
+    FAIL_IF_ASKED("recvmsg");
+    r = RETRY(recvmsg(fd, &message, MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT)));
+    if (r == -ECONNRESET) {
+        r = 0;
+        message.msg_controllen = 0; /* a call that failed leaves the length of the room there */
+    }
+    if (r < 0)
+        return r;
+    count = take_descriptors(&message, fds, room);
+    if (message.msg_flags & MSG_TRUNC) {
+        while (count > 0) {
+            count--;
+            fds[count] = brood__fd_close(fds[count]);
+        }
+        r = -EMSGSIZE;
+    }
+    if (inout_count != NULL)
+        *inout_count = count;
+    return r;
+}
+
+void brood__channel_shutdown(int fd)
+{
+    (void)shutdown(fd, SHUT_RDWR);
+}
+
+void brood__channel_finish(int fd)
+{
+    (void)shutdown(fd, SHUT_WR);
 }
 
 /* ---- names ---- */
@@ -389,6 +476,16 @@ int brood__memory_sealed_check(int fd, uint64_t len)
         lseek(fd, 0, SEEK_HOLE) < (off_t)len)
         return -EPROTO;
     return 0;
+}
+
+int brood__receipt_new(int out_ends[2])
+{
+    int ends[2];
+    int r;
+
+    FAIL_IF_ASKED("pipe");
+    r = (int)checked(pipe2(ends, O_CLOEXEC | O_NONBLOCK));
+    return r < 0 ? r : give_ends(ends, out_ends);
 }
 
 int brood__memory_map_copy(void **out_address, int fd, size_t len)

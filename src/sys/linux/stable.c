@@ -13,14 +13,10 @@
 
 static struct own_lock lists = OWN_LOCK;
 
-static void renew(void)
-{
-    /* Each list sees by its own word that it is in another process. */
-}
-
+/* Each list sees by its own word that it is in another process. */
 static void lock_list(struct stable_list *list)
 {
-    brood__own_lock(&lists, renew);
+    brood__own_lock(&lists, NULL);
     if (list->self != brood__self())
         *list = (struct stable_list){.self = brood__self()};
 }
