@@ -229,7 +229,11 @@ int brood__queue_fetch(brood_queue *queue, const struct member *member, const st
     return r != -EAGAIN ? r : sleep_get(queue, member, fetch, deadline);
 }
 
-/* ---- memory ---- */
+/* ---- memory ----
+ *
+ * Who wants several chunks and gives the first back, because another was faster with the next,
+ * tells nobody: all who wait would do so in turn, and never sleep. One who needs less than that
+ * looks when the next message is done, or after DOZE_MS. */
 
 /* What blocks there may be besides the root. Waiting for more would have no end. */
 static uint64_t memory_of(const brood_queue *queue)

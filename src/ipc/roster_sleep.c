@@ -14,6 +14,8 @@
  * time, the watchman. The others watch that one: its death, and whether it has given up the post.
  * Who wakes for whatever reason and finds no watchman wakes another, so that one of those who sleep
  * on takes the post. Should that one be killed on the way, a rare look by everybody makes it good.
+ * So it does for those who slept on while the post changed hands: they watch the former watchman,
+ * and nobody wakes them for the new one. If that one is killed, they know it within ten seconds.
  * On a kernel without futex_waitv() everybody looks from time to time.
  *
  * What a death leaves behind: FUTEX_WAITERS in life words, at the cost of one wake-up too many; in
