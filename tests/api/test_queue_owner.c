@@ -140,6 +140,8 @@ TEST(a_process_of_brood_that_returns_with_threads_at_a_queue_is_no_death)
     brood_process *process = NULL;
     int code = -1;
 
+    if (TEST_TSAN)
+        SKIP("it has a thread of its own");
     watched = new_queue(&(brood_queue_options){.report_deaths = true});
     here = gate_new();
     CHECK_OK(brood_process_start(&process, ask_for_a_descriptor, NULL, 0, NULL));
