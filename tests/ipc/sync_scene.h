@@ -36,6 +36,7 @@
 
 enum { SLEEPERS_MAX = 4, NOT_YET = 99999, LONG_SLEEPS = 8 };
 enum { STARVING_MAX_NS = 2000000, NEXT_LOOK_MAX_NS = 100000000 }; /* see lock.c */
+enum { SLOW_LOOKS = 8, SLOW_STEPS_NS = 2000000000 };
 
 struct scene;
 typedef void scene_fn(struct scene *scene);
@@ -76,6 +77,19 @@ static inline bool sleeps_between_looks(const _Atomic uint32_t *word, uint32_t v
            left > STARVING_MAX_NS && left <= NEXT_LOOK_MAX_NS;
 }
 
+/* On an emulated machine single steps are so slow that the time until the next look at a lock is
+ * over before the victim sleeps, and it would look again for ever. Elsewhere nobody looks as often
+ * as that before it is seen asleep. */
+static inline int64_t not_over_yet(const _Atomic uint32_t *word, int64_t deadline)
+{
+    static unsigned looks;
+
+    if (is_sleeper || deadline == NEVER || (uintptr_t)word != (uintptr_t)&nap_bed->lock ||
+        ++looks <= SLOW_LOOKS)
+        return deadline;
+    return now_ns() + SLOW_STEPS_NS;
+}
+
 int __wrap_brood__roster_sleep(struct roster *roster, roster_tag me, const _Atomic uint32_t *word,
                                uint32_t value, uint32_t moment, int64_t deadline);
 int __real_brood__roster_sleep(struct roster *roster, roster_tag me, const _Atomic uint32_t *word,
@@ -91,6 +105,7 @@ int __wrap_brood__roster_sleep(struct roster *roster, roster_tag me, const _Atom
     nap_once = NULL;
     if (nap != NULL)
         return nap(nap_bed, deadline);
+    deadline = not_over_yet(word, deadline);
     if (is_between && !looks_again)
         deadline = NEVER;
     if (deadline == NEVER || is_between)
