@@ -542,16 +542,28 @@ static bool free_from(struct region *region, uint32_t index, uint64_t word)
     return true;
 }
 
-bool brood__block_unlink(struct region *region, uint64_t offset, uint64_t queue, uint32_t ticket)
+uint64_t brood__block_linked(const struct region *region, uint64_t offset, uint64_t queue,
+                             uint32_t ticket)
 {
     uint32_t index;
     uint64_t word;
 
     if (!index_of(region, offset, &index))
-        return false;
+        return 0;
     word = load_word(region, index);
     return state_of(word) == LINKED && owner_of(word) == ticket &&
-           queue_of(region, index, word) == queue && free_from(region, index, word);
+                   queue_of(region, index, word) == queue
+               ? word
+               : 0;
+}
+
+/* The serial in LINKED makes it this block's own word. */
+bool brood__block_unlink(struct region *region, uint64_t offset, uint64_t linked)
+{
+    uint32_t index;
+
+    return state_of(linked) == LINKED && index_of(region, offset, &index) &&
+           free_from(region, index, linked);
 }
 
 /* The pages go while the block is ours, so that nobody finds it READY without them. -EPERM: the

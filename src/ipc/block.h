@@ -54,11 +54,13 @@ void brood__block_keep(struct region *region, uint64_t offset);
 /* MAKING(me) -> LINKED: it lives as long as brood__queue_passed(region, QUEUE, TICKET) is false.
  * QUEUE is the offset of a block. */
 void brood__block_link(struct region *region, uint64_t offset, uint64_t queue, uint32_t ticket);
-/* LINKED to just this ticket -> FREE, else nothing: for who has passed the ticket, as others may
- * have found the block and taken it since. Known limit: tickets are told apart by 28 bits, so a
- * caller that is stopped just before this, while a multiple of 2^28 messages goes by and the same
- * block becomes that of the last of them, takes its block away. */
-bool brood__block_unlink(struct region *region, uint64_t offset, uint64_t queue, uint32_t ticket);
+/* What to hand to unlink() after the ticket is over; asked for before, while the block cannot be
+ * anybody else's. 0: it is not LINKED to this ticket. */
+uint64_t brood__block_linked(const struct region *region, uint64_t offset, uint64_t queue,
+                             uint32_t ticket);
+/* LINKED as it was then -> FREE, else nothing: others may have found the block and taken it since,
+ * and it may have the same low ticket again. */
+bool brood__block_unlink(struct region *region, uint64_t offset, uint64_t linked);
 /* KEPT -> FREE, else nothing: false. A large one, of at least BLOCK_PUNCH_LEN_MIN, gives its pages
  * back to the system if large ones of more than BLOCK_WARM_LEN_MAX would be kept for later, and ME
  * is not 0 (a death on the way leaves it MAKING(me)). */

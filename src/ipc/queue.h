@@ -82,8 +82,15 @@ int brood__queue_locate(const brood_queue *queue, const struct cell_claim *claim
 void brood__queue_give(brood_queue *queue, uint64_t block);
 /* A block is free again. */
 void brood__queue_ring_memory(brood_queue *queue);
-/* After the ticket is over: its block is free. */
-void brood__queue_unblock(brood_queue *queue, const struct cell_claim *claim, uint64_t block);
+/* The block of a claimed message, looked up before its ticket is over, and free after that. A
+ * BLOCK of 0 is none. */
+struct queue_block {
+    uint64_t offset;
+    uint64_t linked; /* of brood__block_linked() */
+};
+struct queue_block brood__queue_see_block(const brood_queue *queue, const struct cell_claim *claim,
+                                          uint64_t block);
+void brood__queue_unblock(brood_queue *queue, const struct queue_block *block);
 /* Something was taken, or there was nothing to: the descriptor follows. */
 void brood__queue_looked(brood_queue *queue);
 

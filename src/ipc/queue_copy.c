@@ -11,7 +11,7 @@
  *
  * A death while copying in: the cell goes to the next lap, and a block that was MAKING is free, as
  * is one that is LINKED to a ticket that is over. While copying out: the message is FULL again. A
- * block is given back after its ticket is over, and only if it still belongs to that ticket: others
+ * block is given back after its ticket is over, and only if its word is what it was before: others
  * may have found it first.
  *
  * What a cell says of its message comes from other processes: length and place are checked against
@@ -75,12 +75,22 @@ void brood__queue_give(brood_queue *queue, uint64_t block)
     brood__queue_ring_memory(queue);
 }
 
-void brood__queue_unblock(brood_queue *queue, const struct cell_claim *claim, uint64_t block)
+struct queue_block brood__queue_see_block(const brood_queue *queue, const struct cell_claim *claim,
+                                          uint64_t block)
 {
-    if (block == 0)
+    struct queue_block seen = {.offset = block};
+
+    if (block != 0)
+        seen.linked = brood__block_linked(queue->region, block, queue->region->root,
+                                          brood__cell_low_ticket(claim->ticket));
+    return seen;
+}
+
+void brood__queue_unblock(brood_queue *queue, const struct queue_block *block)
+{
+    if (block->offset == 0)
         return;
-    (void)brood__block_unlink(queue->region, block, queue->region->root,
-                              brood__cell_low_ticket(claim->ticket));
+    (void)brood__block_unlink(queue->region, block->offset, block->linked);
     brood__queue_ring_memory(queue);
 }
 
@@ -205,6 +215,7 @@ int brood_queue_put_many(brood_queue *queue, const void *items, unsigned count, 
 /* A claimed message of LEN bytes: 1, or a negative error, and it is back. */
 static int copy_out(brood_queue *queue, const struct cell_claim *claim, void *data, size_t len)
 {
+    struct queue_block seen;
     uint64_t block;
     size_t message_len;
     char *from;
@@ -218,8 +229,9 @@ static int copy_out(brood_queue *queue, const struct cell_claim *claim, void *da
     }
     if (len > 0 && data != NULL)
         memcpy(data, from, len);
+    seen = brood__queue_see_block(queue, claim, block);
     (void)brood__cells_finish(&queue->cells, claim, true);
-    brood__queue_unblock(queue, claim, block);
+    brood__queue_unblock(queue, &seen);
     return 1;
 }
 

@@ -186,14 +186,14 @@ static void reserved_done(brood_message *message)
 {
     brood_queue *queue = queue_of(message);
     struct cell_claim claim;
-    uint64_t block;
+    struct queue_block block;
 
     if (check_owner(message) < 0)
         return;
     claim = claim_of(message);
-    block = block_of(queue, &claim);
+    block = brood__queue_see_block(queue, &claim, block_of(queue, &claim));
     brood__cells_void(&queue->cells, &claim);
-    brood__queue_unblock(queue, &claim, block);
+    brood__queue_unblock(queue, &block);
 }
 
 /* ---- take and done ---- */
@@ -221,14 +221,14 @@ static void taken_done(brood_message *message)
 {
     brood_queue *queue = queue_of(message);
     struct cell_claim claim;
-    uint64_t block;
+    struct queue_block block;
 
     if (check_owner(message) < 0)
         return;
     claim = claim_of(message);
-    block = block_of(queue, &claim);
+    block = brood__queue_see_block(queue, &claim, block_of(queue, &claim));
     if (brood__cells_finish(&queue->cells, &claim, true))
-        brood__queue_unblock(queue, &claim, block);
+        brood__queue_unblock(queue, &block);
 }
 
 static void taken_return(brood_message *message)

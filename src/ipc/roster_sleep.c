@@ -13,10 +13,10 @@
  * Where there are more than one can watch, one of the sleepers looks at all of them from time to
  * time, the watchman. The others watch that one: its death, and whether it has given up the post.
  * Who wakes for whatever reason and finds no watchman wakes another, so that one of those who sleep
- * on takes the post. Should that one be killed on the way, a rare look by everybody makes it good.
- * So it does for those who slept on while the post changed hands: they watch the former watchman,
- * and nobody wakes them for the new one. If that one is killed, they know it within ten seconds.
- * On a kernel without futex_waitv() everybody looks from time to time.
+ * on takes the post; and who takes it wakes all who sleep on it, as they watch the former watchman.
+ * Should one be killed before it has woken them, a rare look by everybody makes it good. (With many
+ * sleepers the watchman is rarely the one who is woken, so waking all costs each message about one
+ * wake-up more.) On a kernel without futex_waitv() everybody looks from time to time.
  *
  * What a death leaves behind: FUTEX_WAITERS in life words, at the cost of one wake-up too many; in
  * .watchman a tag that is not alive, which the next sleeper replaces by one CAS. Nothing here is
@@ -135,15 +135,24 @@ static int watch_watchman(struct roster *roster, roster_tag watchman, struct fut
     return r == -ETIMEDOUT && end != deadline ? 0 : r;
 }
 
+/* Who has the post now: ME, if nobody alive had it. */
+static roster_tag take_post(struct roster *roster, roster_tag me)
+{
+    uint32_t watchman = atomic_load(&roster->watchman);
+
+    if (brood__roster_alive(roster, watchman) ||
+        !atomic_compare_exchange_strong(&roster->watchman, &watchman, me))
+        return watchman;
+    brood__futex_wake(&roster->watchman, UINT32_MAX);
+    return me;
+}
+
 static int sleep_among_many(struct roster *roster, roster_tag me, struct futex_watch *watches,
                             int64_t deadline)
 {
-    uint32_t watchman = atomic_load(&roster->watchman);
+    roster_tag watchman = take_post(roster, me);
     int r;
 
-    if (!brood__roster_alive(roster, watchman) &&
-        atomic_compare_exchange_strong(&roster->watchman, &watchman, me))
-        watchman = me;
     if (watchman == me)
         r = look_for_all(roster, me, watches, deadline);
     else if (brood__roster_alive(roster, watchman))

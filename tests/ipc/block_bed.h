@@ -125,6 +125,13 @@ static inline uint64_t link_chunks(struct bed *bed, uint64_t count, uint32_t tic
     return offset;
 }
 
+static inline bool unlink_block(struct bed *bed, uint64_t offset, uint32_t ticket)
+{
+    uint64_t linked = brood__block_linked(&bed->region, offset, queue_offset, ticket);
+
+    return brood__block_unlink(&bed->region, offset, linked);
+}
+
 /* Of somebody who is gone. */
 static inline uint64_t lose_chunks(struct bed *bed, uint64_t count)
 {

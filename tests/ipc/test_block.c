@@ -97,14 +97,33 @@ TEST(a_linked_block_lives_until_its_ticket_has_passed)
     next = keep_chunks(&bed, 2);
     CHECK_EQ(next, passed);
     /* Whoever passed the ticket comes too late: the block is another one's. */
-    CHECK(!brood__block_unlink(&bed.region, passed, queue_offset, PASSED - 1));
-    CHECK(!brood__block_unlink(&bed.region, waiting, queue_offset, PASSED - 1));
-    CHECK(!brood__block_unlink(&bed.region, waiting, queue_offset + chunk_len(), PASSED));
+    CHECK(!unlink_block(&bed, passed, PASSED - 1));
+    CHECK(!unlink_block(&bed, waiting, PASSED - 1));
+    CHECK_EQ(brood__block_linked(&bed.region, waiting, queue_offset + chunk_len(), PASSED), 0);
     CHECK(!brood__block_release(&bed.region, bed.me, waiting));
     CHECK_EQ(used_chunks(&bed), 5);
-    CHECK(brood__block_unlink(&bed.region, waiting, queue_offset, PASSED));
-    CHECK(!brood__block_unlink(&bed.region, waiting, queue_offset, PASSED));
+    CHECK(unlink_block(&bed, waiting, PASSED));
+    CHECK(!unlink_block(&bed, waiting, PASSED));
     CHECK(brood__block_release(&bed.region, bed.me, next));
+    check_conserved(&bed);
+    bed_free(&bed);
+}
+
+TEST(a_block_that_was_reused_for_the_same_low_ticket_is_not_unlinked_by_who_saw_the_former)
+{
+    struct bed bed;
+    uint64_t offset, seen;
+
+    (void)bed_new(&bed, CHUNKS);
+    (void)keep_chunks(&bed, 1); /* where the queue is */
+    offset = link_chunks(&bed, 2, PASSED + 1);
+    seen = brood__block_linked(&bed.region, offset, queue_offset, PASSED + 1);
+    CHECK(seen != 0);
+    CHECK(brood__block_unlink(&bed.region, offset, seen));
+    CHECK_EQ(link_chunks(&bed, 2, PASSED + 1), offset);
+    CHECK(!brood__block_unlink(&bed.region, offset, seen));
+    CHECK_EQ(used_chunks(&bed), 3);
+    CHECK(unlink_block(&bed, offset, PASSED + 1));
     check_conserved(&bed);
     bed_free(&bed);
 }
@@ -391,7 +410,7 @@ TEST(a_garbled_table_leads_nobody_out_of_the_region)
         offset = bed.region.chunks + test_random_below(CHUNKS) * chunk_len();
         CHECK(offset + brood__block_len(&bed.region, offset) <= bed.region.len);
         (void)brood__block_release(&bed.region, bed.me, offset);
-        (void)brood__block_unlink(&bed.region, offset, queue_offset, 1);
+        (void)unlink_block(&bed, offset, 1);
         if (brood__block_take_zeroed(&bed.region, bed.me, len * chunk_len(), &offset) == 0)
             CHECK(offset >= bed.region.chunks && offset + len * chunk_len() <= bed.region.len);
     }

@@ -57,7 +57,7 @@ static void arrange_scene(void *memory, void *context)
     (void)lose_chunks(bed, 4);
     scene->linked = link_chunks(bed, 3, PASSED + 5);
     /* Only now passed, or the next block would have gone there. */
-    CHECK(brood__block_unlink(&bed->region, lost, queue_offset, PASSED));
+    CHECK(unlink_block(bed, lost, PASSED));
     CHECK_EQ(link_chunks(bed, 3, PASSED - 1), lost);
     CHECK_EQ(used_chunks(bed), USED);
     scene->taken = 0;
@@ -152,7 +152,7 @@ static void unlink_linked(void *memory, void *context)
     struct scene *scene = context;
 
     (void)memory;
-    (void)brood__block_unlink(&scene->bed.region, scene->linked, queue_offset, PASSED + 5);
+    (void)unlink_block(&scene->bed, scene->linked, PASSED + 5);
 }
 
 /* All that others can get while the victim stands still, and a mark in it. */

@@ -6,8 +6,8 @@
  *     put       take a block: scan for chunks that can be had; CAS the first one to MAKING(me), and
  *               each further one to BODY(first), or give the first one back; fill it; claim a cell,
  *               write the block's place; block LINKED(t); cell FULL(t)
- *     get       cell READING(t, me); look whether the block lives; read it; done: EMPTY(t+N), and
- *               if the block is LINKED(t) still, CAS it to FREE, ring memory; or return: FULL(t)
+ *     get       cell READING(t, me); look whether the block lives; read it; see its word; done:
+ *               EMPTY(t+N), and if that was LINKED(t), CAS it to FREE, ring memory; or return: FULL(t)
  *     to be had MAKING of a dead one; LINKED to a ticket that is over (and the WRITING of a dead
  *               one is repaired, and over then); FREE; a BODY whose first chunk says so, or is the
  *               first of another block (its serial tells)
@@ -27,12 +27,12 @@
  *     neither a dead putter nor a dead getter keeps any memory.
  *   - A joiner that was let go had nothing before its end in the ring, or in a living hand.
  *
- * Two bounds of the algorithm show. Who gives back a first chunk because a further one was lost
+ * One bound of the algorithm shows. Who gives back a first chunk because a further one was lost
  * tells nobody: with GETS 0 one sleeps beside that chunk (until the doze, or the next message that
- * is done). And LINKED has the low part of the ticket only: with LOW 2, a getter that stands still
- * after its message was done, while LOW others follow, gives away the block of another one. With
- * SEES_BEFORE_DONE, where the word for that CAS is read before the message is done, it does not:
- * the serial is another one then.
+ * is done). And why the word is seen before the message is done: LINKED has the low part of the
+ * ticket only. Without SEES_BEFORE_DONE, and with LOW 2, a getter that stands still after its
+ * message was done, while LOW others follow, gives away the block of another one. Seen before, the
+ * word has another serial.
  *
  * Not said: anything about weaker memory than a sequentially consistent one; pages, hints, growth
  * of the table; blocks of the user's; serials that come round.
@@ -62,7 +62,7 @@
 #define RETURNS 0
 #endif
 #ifndef SEES_BEFORE_DONE
-#define SEES_BEFORE_DONE 0
+#define SEES_BEFORE_DONE 1
 #endif
 #ifndef LOW
 #define LOW 64

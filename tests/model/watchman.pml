@@ -4,7 +4,7 @@
  * the post, names the sleeper that looks at all from time to time, the watchman. The others watch
  * that one.
  *
- *     sleep      the post is empty, or its holder dead: CAS to me
+ *     sleep      the post is empty, or its holder dead: CAS to me, wake all who sleep on it
  *     watchman   sleep on the word for a beat and look at all, until something else than the beat
  *                ends it; CAS post me -> 0
  *     others     sleep on the word, the post, and the watchman's life; and a rare look at all
@@ -24,11 +24,10 @@
  *   - When nobody can move any more: each death has been noticed, if anybody alive sleeps, and the
  *     post is held by one alive, who sleeps and looks, or is stopped.
  *   - The rare look is needed only when nobody has the post, or the one who has it is stopped, or
- *     both that one and who was woken for its death are dead or stopped; or all who sleep are
- *     behind, and watch a former watchman: a hand-over wakes some and not all. With
- *     TAKER_WAKES_ALL, where whoever takes the post wakes all who sleep on it, nobody is behind,
- *     unless it is killed before. If nobody but a bystander is killed, the rare look is not needed
- *     at all (DEATHS 0, RARE_LOOKS 0).
+ *     both that one and who was woken for its death are dead or stopped, or who took the post was
+ *     killed before it had woken all. (Without TAKER_WAKES_ALL also when all who sleep watch a
+ *     former watchman: a hand-over by itself wakes some and not all.) If nobody but a bystander is
+ *     killed, the rare look is not needed at all (DEATHS 0, RARE_LOOKS 0).
  *   - Nobody alive sleeps while there is a unit, but for those taken along by one that is stopped.
  *
  * Not said: anything about weaker memory than a sequentially consistent one; sleepers of both kinds
@@ -45,7 +44,7 @@
 #define RARE_LOOKS 1
 #endif
 #ifndef TAKER_WAKES_ALL
-#define TAKER_WAKES_ALL 0
+#define TAKER_WAKES_ALL 1
 #endif
 #ifndef BYSTANDERS
 #define BYSTANDERS 1
