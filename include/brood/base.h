@@ -60,7 +60,8 @@ BROOD_BEGIN_DECLS
     X(BROOD_EABI, -4110, "shared memory of another build of brood, of another libc, or damaged")   \
     X(BROOD_EREF, -4111,                                                                           \
       "nobody serves this ref (any more): its maker ended, freed it, or is in another network "    \
-      "namespace")
+      "namespace")                                                                                 \
+    X(BROOD_EEXIT, -4112, "the command's exit status is not 0")
 
 #define BROOD_ERROR_ENUM(name, value, text) name = value,
 enum brood_error {

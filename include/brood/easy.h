@@ -67,6 +67,7 @@ static inline int brood_process_finish(brood_process *process, const char *name)
         brood_##noun##_free(*p);                                                                   \
     }
 BROOD_EASY_AUTO(process)
+BROOD_EASY_AUTO(command)
 BROOD_EASY_AUTO(pool)
 BROOD_EASY_AUTO(group)
 BROOD_EASY_AUTO(future)

@@ -83,6 +83,7 @@ int brood__socket_user(int fd, uid_t *out_user);
 int brood__poller_new(void);
 /* FD is readable: KEY is reported. */
 int brood__poller_add(int poller, int fd, uint64_t key);
+int brood__poller_add_writable(int poller, int fd, uint64_t key);
 void brood__poller_remove(int poller, int fd);
 /* Sleeps until something is readable; how many KEYS, COUNT at most. */
 int brood__poller_wait(int poller, uint64_t *keys, unsigned count);

@@ -23,6 +23,18 @@ TEST(hello_loses_one_word_of_five)
     CHECK_EQ(run.status, 0);
 }
 
+TEST(command_shows_what_programs_write_and_how_they_end)
+{
+    static struct run run = {.program = "example-command"};
+
+    run_program(&run);
+    CHECK_EQ(run.status, 0);
+    CHECK_STR(run.out, "apple\npear\nsort: exit status 0\n"
+                       "sleep: stopped: over its own time limit\n"
+                       "not started: run 'no-such-program': No such file or directory in any "
+                       "folder of its PATH\n");
+}
+
 TEST(process_prints_the_classic_lines)
 {
     static struct run run = {.program = "example-process"};

@@ -401,12 +401,22 @@ int brood__poller_new(void)
     return above_standard((int)checked(epoll_create1(EPOLL_CLOEXEC)));
 }
 
-int brood__poller_add(int poller, int fd, uint64_t key)
+static int add(int poller, int fd, uint64_t key, uint32_t events)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = key};
+    struct epoll_event event = {.events = events, .data.u64 = key};
 
     FAIL_IF_ASKED("epoll_ctl");
     return (int)checked(epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event));
+}
+
+int brood__poller_add(int poller, int fd, uint64_t key)
+{
+    return add(poller, fd, key, EPOLLIN);
+}
+
+int brood__poller_add_writable(int poller, int fd, uint64_t key)
+{
+    return add(poller, fd, key, EPOLLOUT);
 }
 
 void brood__poller_remove(int poller, int fd)
