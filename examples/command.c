@@ -14,10 +14,12 @@ int main(void)
     printf("%s", brood_command_out(sort).data);
     printf("sort: exit status %d\n", r);
 
+    /* [limit] */
     /* The shell starts a second process, and both are gone when the time is over. */
     r = brood_call(BROOD_SHELL("sleep 1000 & sleep 1000"),
                    &(brood_command_options){.timeout_ms = 100}, &outcome);
     printf("sleep: %s\n", brood_strerror(r));
+    /* [limit] */
 
     r = brood_call(BROOD_ARGV("no-such-program"), NULL, &outcome);
     printf("not started: %s\n", outcome.report);

@@ -72,6 +72,45 @@ TEST_LIMIT(hundreds_run_at_once, 60)
     run_threads(hold_many);
 }
 
+/* 10,000 when every point is to be tried, else some hundreds. */
+static unsigned held_by_each(void)
+{
+    const char *sweep = getenv("BROOD_SWEEP");
+
+    return sweep != NULL && strcmp(sweep, "all") == 0 ? 10000 / THREADS : AT_ONCE;
+}
+
+static pthread_barrier_t all_run;
+
+static void *kill_many(void *arg)
+{
+    const brood_command_options quiet = {
+        .in = {.kind = BROOD_NULL}, .out = {.kind = BROOD_NULL}, .err = {.kind = BROOD_NULL}};
+    const unsigned count = held_by_each();
+    brood_command **commands = calloc(count, sizeof(brood_command *));
+
+    (void)arg;
+    CHECK(commands != NULL);
+    for (unsigned i = 0; i < count; i++)
+        commands[i] = started(BROOD_ARGV("sleep", "1000"), &quiet);
+    (void)pthread_barrier_wait(&all_run);
+    for (unsigned i = 0; i < count; i++)
+        CHECK_OK(brood_command_kill(commands[i]));
+    for (unsigned i = 0; i < count; i++) {
+        CHECK_EQ(waited(commands[i]).signal, SIGKILL);
+        brood_command_free(commands[i]);
+    }
+    free(commands);
+    return NULL;
+}
+
+TEST_LIMIT(thousands_that_run_at_once_are_killed_at_once, 400)
+{
+    CHECK_EQ(pthread_barrier_init(&all_run, NULL, THREADS), 0);
+    run_threads(kill_many);
+    (void)pthread_barrier_destroy(&all_run);
+}
+
 /* If one of the others' pipes were inherited, there would be more. */
 static void *list_descriptors(void *arg)
 {

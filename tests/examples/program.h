@@ -25,7 +25,7 @@ enum { TEXT_MAX = 64 * 1024, LINES_MAX = 256, MATCHES = 4 };
 /* How to run a program, and what came of it. */
 struct run {
     const char *program; /* below the folder of the examples */
-    const char *argument[3];
+    const char *argument[4];
     const char *input;    /* for stdin, at most what a pipe holds */
     const char *variable; /* one more for the environment: "NO_COLOR=1" */
     bool terminal;        /* stdout is one */
@@ -59,7 +59,8 @@ static inline int open_terminal(int *out_other)
 static inline void become(const struct run *run, int in, int out, int error)
 {
     char path[4096];
-    const char *argv[] = {path, run->argument[0], run->argument[1], run->argument[2], NULL};
+    const char *argv[] = {
+        path, run->argument[0], run->argument[1], run->argument[2], run->argument[3], NULL};
     char *variable = run->variable != NULL ? strdup(run->variable) : NULL;
 
     example_path(run->program, path, sizeof path);
