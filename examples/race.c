@@ -24,7 +24,8 @@ static int run(void *arg)
     struct race *race = arg;
 
     /* Exactly one gets 0. -ETIMEDOUT would break the barrier for all, so wait without end: if a
-     * runner dies that is here, or was here last, the others get BROOD_EBROKEN. */
+     * runner dies that is here, or was here last, the others get BROOD_EBROKEN. One that dies on
+     * its way here does not count: who joins that process calls brood_barrier_abort(). */
     if (BROOD_MUST(brood_barrier_wait(&race->start, BROOD_FOREVER)) == 0)
         printf("All %d are at the start.\n", RUNNERS);
     lock_race(race);

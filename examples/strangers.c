@@ -7,21 +7,28 @@
  *
  * The first one makes the queue and adds up what it gets; the second one puts numbers. */
 #include <brood/easy.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 /* [file] */
-/* The one that has the queue writes its name down, and must live while it is opened. */
+/* The one that has the queue writes its name down, and must live while it is opened. The file comes
+ * whole, and in place of one that a dead program has left there. */
 static int ref_to_file(brood_ref ref, const char *path)
 {
-    FILE *file = fopen(path, "wxe");
+    char whole[4096];
+    int len = snprintf(whole, sizeof whole, "%s.%d", path, (int)getpid());
+    FILE *file = len < (int)sizeof whole ? fopen(whole, "wxe") : NULL;
 
     if (file == NULL)
-        return -errno;
+        return len < (int)sizeof whole ? -errno : -ENAMETOOLONG;
     size_t written = fwrite(&ref, sizeof ref, 1, file);
-    return fclose(file) == 0 && written == 1 ? 0 : -EIO;
+    if (fclose(file) == 0 && written == 1 && rename(whole, path) == 0)
+        return 0;
+    unlink(whole);
+    return -EIO;
 }
 
 static int ref_from_file(brood_ref *out_ref, const char *path)
@@ -60,10 +67,11 @@ static int listen_at(const char *path)
 /* The one that has the queue sends its name and what it takes to open it: memory goes along. */
 static int ref_to_client(brood_ref ref, int listener)
 {
-    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    int fd = accept(listener, NULL, NULL);
 
     if (fd < 0)
         return -errno;
+    (void)fcntl(fd, F_SETFD, FD_CLOEXEC); /* accept4() does both at once, with _GNU_SOURCE */
     int r = brood_ref_send(fd, ref, BROOD_FOREVER);
     close(fd);
     return r;

@@ -182,6 +182,16 @@ void report_table(const struct screen *screen, const struct tally *tally)
             print_ending(screen, tally, (enum ending)ending);
 }
 
+/* A pool is slower than a loop where there is nothing to gain. */
+static const char *why_no_faster(const struct tally *base)
+{
+    if (brood_cpu_count() == 1)
+        return "there is one CPU only";
+    if (base->wall_us < 100000)
+        return "too little work to share out";
+    return "other programs were using the CPUs, or all waited for the disk";
+}
+
 void report_speed(const struct screen *screen, const char *label, const struct tally *tally,
                   size_t files, const struct tally *base)
 {
@@ -192,5 +202,7 @@ void report_speed(const struct screen *screen, const char *label, const struct t
     if (base != NULL)
         printf("   %s%.2f times as fast%s", screen_style(screen, STYLE_BOLD),
                (double)base->wall_us / 1e6 / seconds, screen_style(screen, STYLE_PLAIN));
+    if (base != NULL && tally->wall_us >= base->wall_us)
+        printf(": %s", why_no_faster(base));
     printf("\n");
 }

@@ -51,7 +51,9 @@ typedef struct brood_pipe_options {
 
 BROOD_API BROOD_MUST_CHECK int brood_pipe_new(brood_pipe **out_left, brood_pipe **out_right,
                                               const brood_pipe_options *options);
-/* One message of LEN bytes, 0 allowed. 0; or -EPIPE: the other end is gone. */
+/* One message of LEN bytes, 0 allowed. 0; or -EPIPE: the other end is gone. Of a message over
+ * 192 KiB, which travels as a memory object, also -EFBIG: beyond this process's limit for files,
+ * and -ETOOMANYREFS: as brood_pipe_put_fds(). */
 BROOD_API BROOD_MUST_CHECK int brood_pipe_put(brood_pipe *pipe, const void *data, size_t len,
                                               int64_t timeout_ms);
 /* A message with up to 64 descriptors, which stay yours. As brood_pipe_put(); -EBADF;
@@ -66,7 +68,7 @@ BROOD_API BROOD_MUST_CHECK int brood_pipe_put_fds(brood_pipe *pipe, const void *
 BROOD_API BROOD_MUST_CHECK int brood_pipe_get(brood_pipe *pipe, void *data, size_t size,
                                               size_t *out_len, int64_t timeout_ms);
 /* A message of any size: 1 and fills *OUT_MESSAGE, until brood_message_done(), or return, which
- * here is the same; 0 as above. */
+ * here is the same; 0 as above. -ENOMEM: there is no room for it, and it stays as above. */
 BROOD_API BROOD_MUST_CHECK int brood_pipe_take(brood_pipe *pipe, int64_t timeout_ms,
                                                brood_message *out_message);
 /* As take, with descriptors: up to *INOUT_COUNT into FDS, yours and close-on-exec; those beyond

@@ -42,7 +42,7 @@ typedef struct brood_queue_options {
     uint64_t memory_max;       /* bytes, for messages that do not fit in place (more than 240,
                                   or an item_size over 4080); default: 1 GiB, taken as needed */
     unsigned participants_max; /* threads that use it at once, at most 4094; default: 1022 */
-    bool pack;                 /* put_many packs small items (up to 248 bytes) of an item_size */
+    bool pack;                 /* put_many packs small items (up to 248 bytes); needs item_size */
     bool report_deaths;        /* a call that would wait returns BROOD_EPEER after a death */
     uint64_t reserved[4];      /* must be zero */
 } brood_queue_options;
@@ -65,7 +65,8 @@ typedef struct brood_message {
  *   BROOD_EABI    the shared memory holds what no queue could have written
  */
 
-/* Returns 0 and sets *OUT_QUEUE; or -EINVAL, -ENOMEM, -EFBIG, -EMFILE, -ENFILE, -ENOSYS. */
+/* Returns 0 and sets *OUT_QUEUE; or -EINVAL (also: pack without item_size), -ENOMEM, -EFBIG,
+ * -EMFILE, -ENFILE, -ENOSYS. */
 BROOD_API BROOD_MUST_CHECK int brood_queue_new(brood_queue **out_queue,
                                                const brood_queue_options *options);
 /* A queue of another process; as brood_region_open(). -EINVAL: REF names something else. */
@@ -128,7 +129,8 @@ BROOD_API void brood_queue_close(brood_queue *queue);
  * by another. 0, -ETIMEDOUT or BROOD_EPEER: with report_deaths, a participant died since a join was
  * last told so with this handle; the calls above are told of it, too. */
 BROOD_API BROOD_MUST_CHECK int brood_queue_join(brood_queue *queue, int64_t timeout_ms);
-/* Messages in it that nobody has taken, for the moment. */
+/* Messages in it that nobody has taken, for the moment. One that was taken by a thread that died
+ * counts again when somebody has looked for a message. */
 BROOD_API int brood_queue_size(const brood_queue *queue);
 /* How many participants died so far without leaving: by a signal, or _exit(). A thread that still
  * runs when its process calls exit() is none of them. */
@@ -136,7 +138,8 @@ BROOD_API int brood_queue_deaths(const brood_queue *queue);
 /* A descriptor of this process that polls readable when get would not wait: there is a message, or
  * the end, or with report_deaths the news of a death. Made when first asked for, with a thread that
  * watches the queue. Level-triggered, and at times readable for what another process got first.
- * Borrowed; do not read or close it. */
+ * Borrowed; do not read or close it. Or -EMFILE, -ENFILE, -ENOMEM, -EAGAIN (no thread, or no place
+ * among the participants), BROOD_EHANDLE. */
 BROOD_API int brood_queue_fd(brood_queue *queue);
 /* This process's handle. Messages taken or reserved through it can no longer be done: those of this
  * thread go back with the last handle on the queue, others when their threads end. NULL is

@@ -79,7 +79,8 @@ typedef struct brood_region_options {
 
 /* Returns 0 and sets *OUT_REGION; or -EINVAL, -ENOMEM (or no room for size_max in the addresses of
  * this process), -EFBIG (size_max is beyond its limit for files, or beyond all sense), -EMFILE,
- * -ENFILE, -ENOSYS (no memfd_create). */
+ * -ENFILE, -ENOSYS (no memfd_create). After mlockall(MCL_FUTURE) all of size_max is locked, and so
+ * in use, at once: then say how much you need. */
 BROOD_API BROOD_MUST_CHECK int brood_region_new(brood_region **out_region,
                                                 const brood_region_options *options);
 /*

@@ -180,6 +180,9 @@ BROOD_API BROOD_MUST_CHECK int brood_barrier_init(brood_barrier *barrier, unsign
  *   BROOD_EBROKEN  a participant died that waits here, or has waited here last; or somebody's time
  *                  was over; or it was aborted. It stays broken until it is reset
  *   -ETIMEDOUT     your time was over: it is broken now
+ *
+ * One that dies on its way, and whose last wait at a barrier was not here, does not break it, and
+ * the others wait on: who joins that process calls brood_barrier_abort().
  */
 BROOD_API BROOD_MUST_CHECK int brood_barrier_wait(brood_barrier *barrier, int64_t timeout_ms);
 BROOD_API void brood_barrier_abort(brood_barrier *barrier);

@@ -35,7 +35,8 @@ BROOD_BEGIN_DECLS
  *                  got from
  *   BROOD_EHANDLE  an object is NULL, was freed, or is of another kind
  *   BROOD_EFORKED  an object belongs to the parent of this process
- *   -ENOMEM, -EMFILE, -ENFILE
+ *   BROOD_EABI     a queue's memory is damaged
+ *   -ENOMEM, -EMFILE, -ENFILE, and -EAGAIN: no place among the participants of a queue, no thread
  */
 BROOD_API BROOD_MUST_CHECK int brood_wait_any(void *const objects[], size_t count,
                                               int64_t timeout_ms);

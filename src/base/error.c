@@ -15,6 +15,10 @@ const char *brood_strerror(int error)
 #undef ERROR_CASE
     case -ETIMEDOUT: /* libc's text speaks of connections */
         return "timed out: the time to wait is over";
+    case -EMSGSIZE: /* and here of long messages only */
+        return "wrong size: the message does not fit, or is not of the size asked for";
+    case -EDEADLK: /* and here of "resource deadlock" */
+        return "this thread has it already, and would wait for itself";
     default:
         break;
     }

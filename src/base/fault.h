@@ -2,7 +2,7 @@
 /*
  * Fault points: places where a test can make a call fail, or kill the process.
  *
- * Every call into the kernel (sys/kernel.c) and the allocator (base/memory.c) asks
+ * Every call into the kernel (sys/linux/) and the allocator (base/memory.c) asks
  * BROOD_FAULT(name) first. In builds with -Dfaults=true a plan in shared memory decides: go on,
  * fail with this errno, or SIGKILL this process. Points are counted per role of process and per
  * call site, so the n-th hit is the same one in each run. In other builds the macros are

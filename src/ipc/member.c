@@ -76,8 +76,9 @@ static _Atomic(struct listing *) listings;
 static _Atomic(struct listing *) leaving; /* taken off, with threads in it */
 static struct listing private_listing;
 static pthread_key_t at_thread_end;
+static struct own_lock prepare_lock = OWN_LOCK; /* guards the next two */
 static bool prepared;
-static bool leaves_at_exit;
+static _Atomic bool leaves_at_exit;
 static bool exits; /* farewell was said for all who were in something */
 
 /* ---- members of a listing, with the lock ---- */
@@ -248,8 +249,8 @@ static void say_farewell(const struct listing *first)
 /* Who joins again in a later exit handler leaves again after it. */
 void brood__member_end_process(void)
 {
+    atomic_store(&leaves_at_exit, false);
     brood__own_lock(&listings_lock, forget_threads);
-    leaves_at_exit = false;
     exits = true;
     say_farewell(listings);
     say_farewell(leaving);
@@ -257,21 +258,35 @@ void brood__member_end_process(void)
     brood__member_leave_all();
 }
 
-/* With the lock. -EAGAIN: the program has no key left. */
-static int prepare(void)
+/* With its lock. -EAGAIN: the program has no key left. */
+static int prepare_locked(void)
 {
     if (!prepared) {
         if (pthread_key_create(&at_thread_end, thread_ends) != 0)
             return -EAGAIN;
-        if (brood__at_fork(NULL, NULL, begin_child) < 0)
+        if (brood__at_fork(NULL, NULL, begin_child) < 0) {
+            (void)pthread_key_delete(at_thread_end);
             return -ENOMEM;
+        }
         prepared = true;
     }
     /* A thread that ends by exit(), such as the main thread, gets no destructors called. */
-    if (!leaves_at_exit && brood__at_exit(brood__member_end_process) < 0)
+    if (!atomic_load(&leaves_at_exit) && brood__at_exit(brood__member_end_process) < 0)
         return -ENOMEM;
-    leaves_at_exit = true;
+    atomic_store(&leaves_at_exit, true);
     return 0;
+}
+
+/* Without the lock of the listings: libc has locks of its own for these lists, may hold them while
+ * its handlers run, and other handlers wait for whom that lock holds up. */
+static int prepare(void)
+{
+    int r;
+
+    brood__own_lock(&prepare_lock, NULL);
+    r = prepare_locked();
+    brood__own_unlock(&prepare_lock);
+    return r;
 }
 
 /* Memberships of the parent, and of regions that are gone, are left. How many stay. */
@@ -334,15 +349,16 @@ static struct listing *find_listing(const void *address)
 static int enter(const void *address, struct listing **out_listing)
 {
     struct listing *listing = NULL;
-    int r;
+    int r = prepare();
 
+    if (r < 0)
+        return r;
     brood__own_lock(&listings_lock, forget_threads);
-    r = prepare();
     listing = find_listing(address);
     if (listing == NULL) {
-        r = r < 0 ? r : make_private();
+        r = make_private();
         listing = &private_listing;
-    } else if (r == 0 && listing->roster == NULL) {
+    } else if (listing->roster == NULL) {
         r = -EROFS;
     }
     if (r == 0)

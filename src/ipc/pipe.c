@@ -49,31 +49,36 @@ static bool is_pipe(const struct brood_pipe *pipe)
     return pipe != NULL && pipe->magic == PIPE_MAGIC;
 }
 
-/* Takes FD in every case. */
-static int end_new(struct brood_pipe **out_pipe, int fd, bool stream)
+/* An end without a socket: end_connect() gives it one, or end_drop() takes it back. */
+static int end_new(struct brood_pipe **out_pipe, bool stream)
 {
     struct brood_pipe *pipe = brood__stable_take(&ends, sizeof *pipe);
 
-    if (pipe == NULL) {
-        brood__fd_close(fd);
+    if (pipe == NULL)
+        return -ENOMEM;
+    pipe->stream = stream;
+    pipe->fd = pipe->event = pipe->poller = -1;
+    pipe->sends = pipe->receives = true;
+    pipe->buffer = stream ? NULL : brood__alloc(PIPE_LEAD + PIPE_PACKET_LEN);
+    if (!stream && pipe->buffer == NULL) {
+        brood__stable_give(&ends, pipe);
         return -ENOMEM;
     }
-    pipe->fd = fd;
-    pipe->stream = stream;
-    pipe->event = pipe->poller = -1;
-    pipe->sends = pipe->receives = true;
-    if (!stream) {
-        pipe->buffer = brood__alloc(PIPE_LEAD + PIPE_PACKET_LEN);
-        if (pipe->buffer == NULL) {
-            brood__fd_close(fd);
-            brood__stable_give(&ends, pipe);
-            return -ENOMEM;
-        }
-    }
-    brood__socket_make_room(fd, ROOM);
-    pipe->magic = PIPE_MAGIC;
     *out_pipe = pipe;
     return 0;
+}
+
+static void end_connect(struct brood_pipe *pipe, int fd)
+{
+    pipe->fd = fd;
+    brood__socket_make_room(fd, ROOM);
+    pipe->magic = PIPE_MAGIC;
+}
+
+static void end_drop(struct brood_pipe *pipe)
+{
+    brood__free(pipe->buffer);
+    brood__stable_give(&ends, pipe);
 }
 
 int brood_pipe_new(brood_pipe **out_left, brood_pipe **out_right, const brood_pipe_options *options)
@@ -86,19 +91,21 @@ int brood_pipe_new(brood_pipe **out_left, brood_pipe **out_right, const brood_pi
         options = &no_options;
     if (out_left == NULL || out_right == NULL || !reserved_are_zero(options->reserved))
         return -EINVAL;
-    r = brood__socket_pair(options->stream, fds);
+    r = end_new(&left, options->stream);
     if (r < 0)
         return r;
-    r = end_new(&left, fds[0], options->stream);
+    r = end_new(&right, options->stream);
+    if (r == 0) {
+        r = brood__socket_pair(options->stream, fds);
+        if (r < 0)
+            end_drop(right);
+    }
     if (r < 0) {
-        brood__fd_close(fds[1]);
+        end_drop(left);
         return r;
     }
-    r = end_new(&right, fds[1], options->stream);
-    if (r < 0) {
-        brood_pipe_free(left);
-        return r;
-    }
+    end_connect(left, fds[0]);
+    end_connect(right, fds[1]);
     if (options->one_way) {
         brood__channel_finish(left->fd);
         left->sends = right->receives = false;
@@ -366,16 +373,18 @@ int brood_pipe_open(brood_pipe **out_pipe, brood_ref ref)
 
     if (out_pipe == NULL || ref.word[0] == 0 || !reference_is_pipe(ref))
         return -EINVAL;
-    fd = brood__serve_ask(ref.word[0]);
-    if (fd < 0)
-        return fd;
-    if (brood__socket_is_stream(fd) != (int)stream) {
-        brood__fd_close(fd);
-        return -EINVAL;
-    }
-    r = end_new(&pipe, fd, stream);
+    /* First all that may fail: what is asked for is given once. */
+    r = end_new(&pipe, stream);
     if (r < 0)
         return r;
+    fd = brood__serve_ask(ref.word[0]);
+    r = fd < 0 ? fd : brood__socket_is_stream(fd) == (int)stream ? 0 : -EINVAL;
+    if (r < 0) {
+        brood__fd_close(fd);
+        end_drop(pipe);
+        return r;
+    }
+    end_connect(pipe, fd);
     pipe->sends = (ref.word[1] & REFERENCE_SENDS) != 0;
     pipe->receives = (ref.word[1] & REFERENCE_RECEIVES) != 0;
     *out_pipe = pipe;

@@ -154,7 +154,8 @@ static int64_t send_somehow(struct brood_pipe *pipe, struct letter *letter, int6
     int64_t r = send_letter(pipe, letter);
 
     if (needs_object(r, letter)) {
-        *deadline = timeout_ms == 0 ? 0 : deadline_in(timeout_ms);
+        if (*deadline == 0 && timeout_ms != 0)
+            *deadline = deadline_in(timeout_ms);
         r = make_object(pipe, letter, *deadline);
         if (r == 0)
             r = send_letter(pipe, letter);

@@ -73,7 +73,7 @@ static bool view_of(const struct region *region, struct cells_view *view, size_t
         return false;
     told = *(volatile struct cells_shape *)&shared->shape;
     item_size = *(volatile uint64_t *)&shared->item_size;
-    if (told.count == 0 || told.count > CELLS_MAX ||
+    if (told.count == 0 || told.count > CELLS_MAX || item_size > UINT32_MAX ||
         *(volatile uint32_t *)&shared->magic != SHARED_MAGIC)
         return false;
     shape = brood__cells_shape(told.count, item_size, told.pack > 1);
@@ -99,6 +99,7 @@ bool brood__queue_passed(const struct region *region, uint64_t queue, uint32_t t
 static int check_options(const brood_queue_options *options)
 {
     if (options->capacity > CELLS_MAX || options->participants_max > ROSTER_SLOTS_MAX ||
+        (options->pack && options->item_size == 0) || options->item_size > UINT32_MAX ||
         !reserved_are_zero(options->reserved))
         return -EINVAL;
     return 0;

@@ -91,6 +91,8 @@ struct queue_block {
 struct queue_block brood__queue_see_block(const brood_queue *queue, const struct cell_claim *claim,
                                           uint64_t block);
 void brood__queue_unblock(brood_queue *queue, const struct queue_block *block);
+/* Whether get would not wait. */
+bool brood__queue_ready(const brood_queue *queue);
 /* Something was taken, or there was nothing to: the descriptor follows. */
 void brood__queue_looked(brood_queue *queue);
 

@@ -18,6 +18,12 @@
 
 enum { NO_PLACE_MS = 50 };
 
+bool brood__queue_ready(const brood_queue *queue)
+{
+    return brood__cells_ready(&queue->cells) || brood__cells_ended(&queue->cells) ||
+           brood__queue_has_news(queue);
+}
+
 /* Joins, in the watch's thread, which holds up forks meanwhile. */
 static bool queue_ready(void *object)
 {
@@ -25,8 +31,7 @@ static bool queue_ready(void *object)
     const struct member *member;
 
     (void)brood__member(queue->shared, &member);
-    return brood__cells_ready(&queue->cells) || brood__cells_ended(&queue->cells) ||
-           brood__queue_has_news(queue);
+    return brood__queue_ready(queue);
 }
 
 static void queue_wait(void *object, int64_t deadline)
@@ -43,12 +48,12 @@ static void queue_wait(void *object, int64_t deadline)
     }
     moment = brood__roster_moment(member->roster);
     word = brood__bell_arm(filled);
-    if (!queue_ready(queue))
+    if (!brood__queue_ready(queue))
         (void)brood__queue_doze(member, filled, word, moment, deadline);
     /* The ring was for one who gets. If somebody awake has got it, nobody is woken: two watches
      * would wake each other without end. */
     (void)brood__bell_arm(filled);
-    if (queue_ready(queue))
+    if (brood__queue_ready(queue))
         bell_ring(filled);
 }
 
@@ -94,7 +99,7 @@ int brood_queue_fd(brood_queue *queue)
     brood__own_lock(&watches_lock, NULL);
     r = make_watch(queue);
     if (r == 0)
-        r = brood__watch_fd(atomic_load(&queue->watch));
+        r = brood__watch_now(atomic_load(&queue->watch));
     brood__own_unlock(&watches_lock);
     return r;
 }

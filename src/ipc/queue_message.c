@@ -93,14 +93,16 @@ static uint64_t block_of(brood_queue *queue, const struct cell_claim *claim)
 static int hand_out(brood_queue *queue, const struct message_kind *kind,
                     const struct cell_claim *claim, brood_message *out_message)
 {
+    brood_message message = {0};
     uint64_t block;
     int r;
 
-    memset(out_message, 0, sizeof *out_message);
-    set_message(out_message, kind, queue, claim);
-    r = brood__queue_locate(queue, claim, (char **)&out_message->data, &out_message->len, &block);
+    set_message(&message, kind, queue, claim);
+    r = brood__queue_locate(queue, claim, (char **)&message.data, &message.len, &block);
     if (r < 0)
-        brood_message_return(out_message);
+        brood_message_return(&message);
+    else
+        *out_message = message;
     return r;
 }
 

@@ -49,9 +49,11 @@ static bool news_of_deaths(brood_queue *queue, _Atomic uint32_t *told)
     uint32_t heard = atomic_load(told);
     uint32_t deaths = brood__roster_deaths(queue->cells.roster);
 
-    if (!queue->report_deaths || deaths == heard)
+    if (!queue->report_deaths || deaths == heard ||
+        !atomic_compare_exchange_strong(told, &heard, deaths))
         return false;
-    return atomic_compare_exchange_strong(told, &heard, deaths);
+    brood__queue_looked(queue); /* its descriptor need not tell them again */
+    return true;
 }
 
 /* Time is over for one who exchanges messages: also who only tries is told of a death, once. */

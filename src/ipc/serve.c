@@ -489,41 +489,49 @@ static int read_answer(const struct answer *answer, int64_t len, unsigned count,
     return -EPROTO;
 }
 
-/* Of one that has something to say, or is gone. */
-static int receive_answer(int server)
+/* Those who have been asked and have not answered. Some things are given only once: so that there
+ * is room for what is given, a spare descriptor is kept and closed just before it comes. */
+struct asked {
+    struct pollfd servers[SERVE_PLACES];
+    unsigned count;
+    int spare;
+};
+
+/* 0, or -EMFILE and its kin. */
+static int keep_spare(struct asked *asked)
+{
+    if (asked->spare < 0)
+        asked->spare = brood__fd_event();
+    return asked->spare < 0 ? asked->spare : 0;
+}
+
+/* Of one that has something to say, or is gone; -EAGAIN: neither. */
+static int receive_answer(struct asked *asked, int server)
 {
     char bytes[sizeof(struct answer) + 1]; /* one more than right, to see what is too long */
     struct iovec part = {.iov_base = bytes, .iov_len = sizeof bytes};
     struct answer answer = {0};
     int fds[2]; /* the same */
     unsigned count = 2;
-    int64_t r = brood__socket_receive_parts(server, &part, 1, fds, &count, false);
+    int64_t r;
 
+    asked->spare = brood__fd_close(asked->spare);
+    r = brood__socket_receive_parts(server, &part, 1, fds, &count, false);
     if (r < 0)
         return (int)r;
     memcpy(&answer, bytes, (size_t)r < sizeof answer ? (size_t)r : sizeof answer);
     return read_answer(&answer, r, count, fds);
 }
 
-/* Those who have been asked and have not answered. */
-struct asked {
-    struct pollfd servers[SERVE_PLACES];
-    unsigned count;
-};
-
-/* Asks whoever has this PLACE; BROOD_EREF: nobody. To connect is to ask, and some things are given
- * only once: so that there is room for what is given is made sure before, by a descriptor that is
- * closed just then. */
+/* Asks whoever has this PLACE; BROOD_EREF: nobody. To connect is to ask. */
 static int ask_at(struct asked *asked, uint64_t number, unsigned place, int64_t deadline)
 {
     char name[NAME_LEN];
-    int spare = brood__fd_event();
-    int server;
+    int server = keep_spare(asked);
 
-    if (spare < 0)
-        return spare;
+    if (server < 0)
+        return server;
     server = brood__socket_connect(make_name(name, number, place), deadline);
-    brood__fd_close(spare);
     if (server < 0)
         return server == -ECONNREFUSED ? BROOD_EREF : server;
     if (!may_have(server)) {
@@ -545,11 +553,14 @@ static int await_answer(struct asked *asked, int64_t deadline)
             return r < 0 ? r : -ETIMEDOUT;
         while (asked->servers[i].revents == 0)
             i++;
-        r = receive_answer(asked->servers[i].fd);
+        r = receive_answer(asked, asked->servers[i].fd);
         if (r != BROOD_EREF)
             return r;
         brood__fd_close(asked->servers[i].fd);
         asked->servers[i] = asked->servers[--asked->count];
+        r = keep_spare(asked);
+        if (r < 0)
+            return r;
     }
     return BROOD_EREF;
 }
@@ -580,11 +591,27 @@ static int ask_in_turn(struct asked *asked, uint64_t number, int64_t deadline)
     return r == BROOD_EREF && late ? -ETIMEDOUT : r;
 }
 
+/* Time is over. From here on no server can give what would be thrown away; what came just before
+ * is taken. */
+static int end_asking(struct asked *asked)
+{
+    int r = -ETIMEDOUT;
+
+    for (unsigned i = 0; i < asked->count && r < 0; i++) {
+        brood__socket_refuse(asked->servers[i].fd);
+        r = receive_answer(asked, asked->servers[i].fd);
+    }
+    return r < 0 ? -ETIMEDOUT : r;
+}
+
 int brood__serve_ask(uint64_t number)
 {
-    struct asked asked = {.count = 0};
+    struct asked asked = {.count = 0, .spare = -1};
     int r = ask_in_turn(&asked, number, deadline_in(ASK_MS));
 
+    if (r == -ETIMEDOUT)
+        r = end_asking(&asked);
+    brood__fd_close(asked.spare);
     for (unsigned i = 0; i < asked.count; i++)
         brood__fd_close(asked.servers[i].fd);
     return r;

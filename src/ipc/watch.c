@@ -3,6 +3,7 @@
  * A thread that waits for an object in shared memory, and says so by an eventfd.
  *
  *     WATCHING --ready--> SHOWN     the event is readable, and the thread sleeps until called back
+ *         ^                 |       (who asks for the descriptor looks too: now)
  *         ^                 |
  *         +--again: not ----+       again: still ready: it stays SHOWN, and nothing is written
  *
@@ -132,8 +133,14 @@ int brood__watch_new(struct watch **out_watch, const struct watch_calls *calls, 
     return 0;
 }
 
-int brood__watch_fd(const struct watch *watch)
+int brood__watch_now(struct watch *watch)
 {
+    if (watch->self != brood__self())
+        return watch->event;
+    (void)pthread_mutex_lock(&watch->lock);
+    if (!watch->shown && watch->calls.ready(watch->object))
+        show(watch);
+    (void)pthread_mutex_unlock(&watch->lock);
     return watch->event;
 }
 

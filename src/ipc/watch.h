@@ -32,7 +32,8 @@ struct watch_calls {
     void (*wake)(void *object);
 };
 int brood__watch_new(struct watch **out_watch, const struct watch_calls *calls, void *object);
-int brood__watch_fd(const struct watch *watch);
+/* The descriptor, readable already if the object is ready now. */
+int brood__watch_now(struct watch *watch);
 void brood__watch_again(struct watch *watch);
 /* NULL is allowed. In a forked child only memory and descriptor. */
 void brood__watch_free(struct watch *watch);

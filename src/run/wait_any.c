@@ -4,7 +4,8 @@
  *
  * Most descriptors are readable exactly when their object is ready. That of a queue is not: it may
  * still be readable when somebody else has taken the message, so a queue that looks ready is looked
- * at again.
+ * at again; and it becomes readable some moments after the message came, so queues are asked
+ * themselves when time is over.
  *
  * Keeps no state, and takes nothing from any object: a death leaves nothing here.
  */
@@ -72,6 +73,15 @@ static bool is_really_ready(void *object, int fd)
     return brood__fd_wait(&again, 1, 0) > 0;
 }
 
+/* The first queue that is ready; -ETIMEDOUT: none is. */
+static int last_look(void *const objects[], size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (handle_magic(objects[i]) == QUEUE_MAGIC && brood__queue_ready(objects[i]))
+            return (int)i;
+    return -ETIMEDOUT;
+}
+
 static int wait_for(void *const objects[], struct pollfd *fds, size_t count, int64_t timeout_ms)
 {
     int64_t deadline = deadline_in(timeout_ms);
@@ -82,7 +92,7 @@ static int wait_for(void *const objects[], struct pollfd *fds, size_t count, int
         if (r < 0)
             return r;
         if (r == 0)
-            return -ETIMEDOUT;
+            return last_look(objects, count);
         for (size_t i = 0; i < count; i++)
             if (fds[i].revents != 0 && is_really_ready(objects[i], fds[i].fd))
                 return (int)i;

@@ -52,10 +52,14 @@ int brood__memory_forbid(int fd);
 /* Whether FD is an object of the first kind, or of the second after the call: 0 and its length, and
  * whether it can only be read; -EINVAL: it is something else. */
 int brood__memory_inspect(int fd, uint64_t *out_len, bool *out_readonly);
+/* Of ordinary pages, that a commit makes sure of. */
+bool brood__memory_is_plain(int fd);
 int brood__memory_map_readonly(void **out_address, int fd, uint64_t offset, size_t len);
 int brood__memory_map(void **out_address, int fd, uint64_t offset, size_t len); /* shared */
-int brood__memory_map_private(void **out_address, size_t len);                  /* zeroed */
-int brood__memory_map_family(void **out_address, size_t len); /* zeroed, shared with children */
+/* A private mapping: writing there changes nothing for others. */
+int brood__memory_map_copy(void **out_address, int fd, size_t len);
+int brood__memory_map_private(void **out_address, size_t len); /* zeroed */
+int brood__memory_map_family(void **out_address, size_t len);  /* zeroed, shared with children */
 void brood__memory_unmap(void *address, size_t len);
 int brood__memory_commit(int fd, uint64_t offset, uint64_t len); /* pages now, or -ENOMEM */
 int brood__memory_punch(int fd, uint64_t offset, uint64_t len);  /* gives pages back */

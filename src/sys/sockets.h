@@ -26,6 +26,8 @@ int brood__socket_pair(bool stream, int out_ends[2]);
 void brood__socket_make_room(int fd, int size);
 /* 1 a stream, 0 messages; -EPROTO: it is no connected unix socket of these kinds. */
 int brood__socket_is_stream(int fd);
+/* From here on the other side's sends fail; what it has sent can be received. */
+void brood__socket_refuse(int fd);
 /* Bytes that wait to be received. */
 int64_t brood__socket_pending(int fd);
 /* Nothing more will come; what came before may wait still. */
@@ -94,8 +96,6 @@ int brood__memory_sealed(const char *name, const void *data, size_t len);
 int brood__memory_sealed_check(int fd, uint64_t len);
 /* The ends of a pipe that nothing is written to: [0] hangs up (POLLHUP) when nobody has [1]. */
 int brood__receipt_new(int out_ends[2]);
-/* A private mapping: writing there changes nothing for others. */
-int brood__memory_map_copy(void **out_address, int fd, size_t len);
 
 /* ---- others ---- */
 

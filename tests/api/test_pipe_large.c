@@ -16,6 +16,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -346,4 +348,55 @@ TEST_LIMIT(a_sender_killed_among_large_messages_sent_whole_ones, 60)
         CHECK_EQ(waitpid(pid, NULL, 0), pid);
         brood_pipe_free(pipe.right);
     }
+}
+
+/* Whoever may lock little memory, and locks all. */
+static void lock_little(void)
+{
+    const struct rlimit little = {.rlim_cur = 4 << 20, .rlim_max = 4 << 20};
+
+    CHECK_OK(setgid(65534));
+    CHECK_OK(setuid(65534)); /* root may lock all */
+    CHECK_OK(setrlimit(RLIMIT_MEMLOCK, &little));
+    CHECK_OK(mlockall(MCL_FUTURE));
+}
+
+static void take_locked(brood_pipe *pipe)
+{
+    enum { NOT_FOR_LONG_MS = 100 };
+    brood_message message = {0};
+    char start[8];
+
+    lock_little();
+    CHECK_ERR(brood_pipe_take(pipe, NOT_FOR_LONG_MS, &message), -ENOMEM);
+    CHECK_ERR(brood_pipe_get(pipe, start, sizeof start, NULL, 0), -EMSGSIZE);
+    CHECK_OK(munlockall());
+    CHECK_EQ(brood_pipe_take(pipe, TEST_PATIENCE_MS, &message), 1);
+    CHECK_EQ(message.len, 8 << 20);
+    brood_message_done(&message);
+    brood_pipe_free(pipe);
+}
+
+TEST(a_message_that_may_not_be_locked_in_memory_is_an_error_and_stays)
+{
+    struct ends pipe;
+    char *bytes;
+    pid_t pid;
+
+    if (geteuid() != 0)
+        SKIP("only root can become somebody whose limit counts");
+    if (TEST_ASAN || TEST_TSAN)
+        SKIP("the sanitizer lets nobody lock memory");
+    pipe = new_pipe(NULL);
+    bytes = calloc(1, 8 << 20);
+    CHECK(bytes != NULL);
+    CHECK_OK(brood_pipe_put(pipe.left, bytes, 8 << 20, TEST_PATIENCE_MS));
+    free(bytes);
+    pid = CHECK_OK(fork());
+    if (pid == 0) {
+        take_locked(pipe.right);
+        _exit(0);
+    }
+    expect_success(pid);
+    free_pipe(pipe);
 }

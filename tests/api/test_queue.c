@@ -161,6 +161,12 @@ TEST(options_out_of_range_are_refused)
     CHECK_ERR(brood_queue_new(&queue, &reserved), -EINVAL);
     CHECK_ERR(brood_queue_new(&queue, &(brood_queue_options){.capacity = (1u << 20) + 1}), -EINVAL);
     CHECK_ERR(brood_queue_new(&queue, &(brood_queue_options){.participants_max = 4095}), -EINVAL);
+    CHECK_ERR(brood_queue_new(&queue, &(brood_queue_options){.pack = true}), -EINVAL);
+#if SIZE_MAX > UINT32_MAX
+    CHECK_ERR(brood_queue_new(&queue, &(brood_queue_options){.item_size = (size_t)UINT32_MAX + 9,
+                                                             .memory_max = UINT64_C(5) << 30}),
+              -EINVAL);
+#endif
     CHECK(queue == NULL);
 }
 
@@ -660,6 +666,21 @@ TEST(a_descriptor_is_readable_when_there_is_something_to_get)
     }
     brood_queue_close(queue);
     CHECK(polls(fd, (int)TEST_PATIENCE_MS));
+    brood_queue_free(queue);
+}
+
+TEST(a_descriptor_does_not_tell_again_of_a_death_that_a_put_was_told_of)
+{
+    brood_queue *queue = new_queue(&(brood_queue_options){.report_deaths = true, .capacity = 1});
+    int fd = CHECK_OK(brood_queue_fd(queue));
+    brood_message message = {0};
+
+    end(start_asleep(get_one_forever, queue));
+    CHECK(polls(fd, (int)TEST_PATIENCE_MS));
+    CHECK_OK(brood_queue_reserve(queue, sizeof(int), 0, &message));
+    CHECK_ERR(put_int(queue, 1, 0), BROOD_EPEER);
+    CHECK(!polls(fd, 0));
+    brood_message_done(&message);
     brood_queue_free(queue);
 }
 

@@ -87,6 +87,25 @@ static void free_zoo(struct zoo *zoo)
     gate_free(zoo->go);
 }
 
+TEST(a_queue_is_ready_as_soon_as_its_put_has_returned)
+{
+    for (int i = 0; i < 100; i++) {
+        brood_queue *queue = NULL;
+        void *object;
+        char byte;
+
+        CHECK_OK(brood_queue_new(&queue, NULL));
+        object = queue;
+        CHECK_OK(brood_queue_put(queue, "x", 1, 0));
+        CHECK_EQ(brood_wait_any(&object, 1, 0), 0);
+        CHECK_EQ(brood_queue_get(queue, &byte, 1, 0), 1);
+        CHECK_ERR(brood_wait_any(&object, 1, 0), -ETIMEDOUT);
+        CHECK_OK(brood_queue_put(queue, "x", 1, 0));
+        CHECK_EQ(brood_wait_any(&object, 1, 0), 0);
+        brood_queue_free(queue);
+    }
+}
+
 TEST(the_index_of_the_first_that_is_ready_is_returned)
 {
     struct zoo zoo;

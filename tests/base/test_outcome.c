@@ -57,6 +57,17 @@ TEST(every_cause_has_its_words)
               "not started: closed: it takes no more work");
 }
 
+/* What libc says of these numbers is about something else. */
+TEST(errors_that_brood_means_otherwise_have_texts_of_its_own)
+{
+    CHECK_STR(brood_strerror(-ETIMEDOUT), "timed out: the time to wait is over");
+    CHECK_STR(brood_strerror(-EMSGSIZE),
+              "wrong size: the message does not fit, or is not of the size asked for");
+    CHECK_STR(brood_strerror(-EDEADLK), "this thread has it already, and would wait for itself");
+    CHECK_STR(brood_strerror(-ENOENT), strerror(ENOENT));
+    CHECK_STR(brood_strerror(1), "success");
+}
+
 TEST(attempts_and_quarantine_are_told)
 {
     CHECK_STR(text_of((brood_outcome){.cause = BROOD_SIGNALLED, .signal = SIGABRT, .attempts = 1}),

@@ -142,6 +142,49 @@ TEST(squares_add_up_to_what_the_same_program_in_python_says)
     CHECK_EQ(run.status, 0);
 }
 
+TEST(regions_are_opened_once_and_their_blocks_found)
+{
+    static struct run run = {.program = "example-regions"};
+
+    run_program(&run);
+    CHECK_STR(run.error, "");
+    CHECK_STR(run.out, "The sum of all is 3600000.\n");
+    CHECK_EQ(run.status, 0);
+}
+
+TEST(two_stages_lose_nothing_and_know_what_came_twice)
+{
+    static struct run run = {.program = "example-two_stages"};
+    char *errors[LINES_MAX];
+
+    run_program(&run);
+    CHECK_STR(run.out, "2000 of 2000 squares, 1 came twice, the sum is 2664667000\n");
+    CHECK_EQ(cut(run.error, errors), 1);
+    check_line(errors[0], "worker: killed by SIGKILL.*");
+    CHECK_EQ(run.status, 0);
+}
+
+TEST(turns_are_taken_by_all_four)
+{
+    static struct run run = {.program = "example-turns"};
+
+    run_program(&run);
+    CHECK_STR(run.error, "");
+    CHECK_STR(run.out, "12 pages, settings loaded 1 time.\n");
+    CHECK_EQ(run.status, 0);
+}
+
+TEST(report_deaths_tells_a_producer_that_nobody_is_left)
+{
+    static struct run run = {.program = "example-report_deaths"};
+
+    run_program(&run);
+    CHECK_STR(run.error, "");
+    CHECK_STR(run.out, "After 10 numbers: a participant died, and what was waited for has not "
+                       "come\n");
+    CHECK_EQ(run.status, 0);
+}
+
 /* ---- two programs that talk ---- */
 
 struct talker {
@@ -288,6 +331,20 @@ static void strangers_meet(const char *first_verb, const char *second_verb)
 
 TEST(strangers_share_a_queue_by_sixteen_bytes_in_a_file)
 {
+    strangers_meet("write", "read");
+}
+
+TEST(strangers_replace_the_file_of_one_that_was_killed)
+{
+    struct talker dead;
+    char path[256];
+
+    snprintf(path, sizeof path, "%s/numbers", getenv("TMPDIR"));
+    program_start(&dead,
+                  &(struct run){.program = "example-strangers", .argument = {"write", path}});
+    reads(&dead, "Ready.\n");
+    CHECK_OK(kill(dead.pid, SIGKILL));
+    CHECK_EQ(talker_end(&dead), -SIGKILL);
     strangers_meet("write", "read");
 }
 

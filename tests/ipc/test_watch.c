@@ -74,9 +74,9 @@ static void take(struct store *store, struct watch *watch, uint32_t count)
     brood__watch_again(watch);
 }
 
-static bool is_readable(const struct watch *watch, int64_t timeout_ms)
+static bool is_readable(struct watch *watch, int64_t timeout_ms)
 {
-    struct pollfd waited = {.fd = brood__watch_fd(watch), .events = POLLIN};
+    struct pollfd waited = {.fd = brood__watch_now(watch), .events = POLLIN};
 
     return CHECK_OK(brood__fd_wait(&waited, 1, deadline_in(timeout_ms))) > 0;
 }

@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <linux/magic.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <sched.h>
 #include <unistd.h>
@@ -232,6 +234,14 @@ int brood__memory_forbid(int fd)
     return (int)checked(fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL));
 }
 
+/* Huge pages come from a pool that may be empty when one is needed: then SIGBUS. */
+bool brood__memory_is_plain(int fd)
+{
+    struct statfs status;
+
+    return fstatfs(fd, &status) == 0 && status.f_type == TMPFS_MAGIC;
+}
+
 int brood__memory_inspect(int fd, uint64_t *out_len, bool *out_readonly)
 {
     const int64_t needed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
@@ -239,21 +249,28 @@ int brood__memory_inspect(int fd, uint64_t *out_len, bool *out_readonly)
     int64_t seals = checked(fcntl(fd, F_GET_SEALS));
 
     /* Other kinds of files have no seals, and files of a tmpfs have just F_SEAL_SEAL. */
-    if (seals < 0 || (seals & needed) != needed || fstat(fd, &status) < 0)
+    if (seals < 0 || (seals & needed) != needed || fstat(fd, &status) < 0 ||
+        !brood__memory_is_plain(fd))
         return -EINVAL;
     *out_len = (uint64_t)status.st_size;
     *out_readonly = (seals & F_SEAL_FUTURE_WRITE) != 0;
     return 0;
 }
 
-static int map(void **out_address, size_t len, int flags, int fd, uint64_t offset)
+/* -EAGAIN is what mmap() says of memory that would be locked (mlockall()) over its limit: no more
+ * is to be had, and to try again is of no use. */
+static int judge_map(void *address, void **out_address)
 {
-    void *address = mmap(NULL, len, PROT_READ | PROT_WRITE, flags, fd, (off_t)offset);
-
     if (address == MAP_FAILED)
-        return -errno;
+        return errno == EAGAIN ? -ENOMEM : -errno;
     *out_address = address;
     return 0;
+}
+
+static int map(void **out_address, size_t len, int flags, int fd, uint64_t offset)
+{
+    return judge_map(mmap(NULL, len, PROT_READ | PROT_WRITE, flags, fd, (off_t)offset),
+                     out_address);
 }
 
 int brood__memory_map(void **out_address, int fd, uint64_t offset, size_t len)
@@ -264,14 +281,15 @@ int brood__memory_map(void **out_address, int fd, uint64_t offset, size_t len)
 
 int brood__memory_map_readonly(void **out_address, int fd, uint64_t offset, size_t len)
 {
-    void *address;
-
     FAIL_IF_ASKED("mmap");
-    address = mmap(NULL, len, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, (off_t)offset);
-    if (address == MAP_FAILED)
-        return -errno;
-    *out_address = address;
-    return 0;
+    return judge_map(mmap(NULL, len, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, (off_t)offset),
+                     out_address);
+}
+
+int brood__memory_map_copy(void **out_address, int fd, size_t len)
+{
+    FAIL_IF_ASKED("mmap");
+    return map(out_address, len, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
 }
 
 int brood__memory_map_private(void **out_address, size_t len)

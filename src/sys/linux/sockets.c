@@ -97,6 +97,11 @@ int64_t brood__socket_pending(int fd)
     return ioctl(fd, FIONREAD, &len) < 0 ? -errno : len;
 }
 
+void brood__socket_refuse(int fd)
+{
+    (void)shutdown(fd, SHUT_RD);
+}
+
 bool brood__socket_at_end(int fd)
 {
     struct pollfd waited = {.fd = fd, .events = POLLRDHUP};
@@ -128,6 +133,10 @@ static void attach(struct msghdr *message, union control *control, const int *fd
     memcpy(CMSG_DATA(header), fds, sizeof(int) * count);
 }
 
+/* A descriptor of the sender's process, which the kernel adds if the maker of this socket asked for
+ * it (SO_PASSPIDFD, of Linux 6.5). */
+#define SCM_PROCESS 4
+
 /* The descriptors of a MESSAGE that was received: as many as there is room for, the others are
  * closed. */
 static unsigned take_descriptors(struct msghdr *message, int *fds, unsigned room)
@@ -137,14 +146,15 @@ static unsigned take_descriptors(struct msghdr *message, int *fds, unsigned room
     for (struct cmsghdr *h = CMSG_FIRSTHDR(message); h != NULL; h = CMSG_NXTHDR(message, h)) {
         size_t n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 
-        if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
+        if (h->cmsg_level != SOL_SOCKET ||
+            (h->cmsg_type != SCM_RIGHTS && h->cmsg_type != SCM_PROCESS))
             continue;
         for (size_t i = 0; i < n; i++) {
             int fd;
 
             memcpy(&fd, CMSG_DATA(h) + i * sizeof fd, sizeof fd);
             fd = above_standard(fd);
-            if (count < room && fd >= 0)
+            if (count < room && fd >= 0 && h->cmsg_type == SCM_RIGHTS)
                 fds[count++] = fd;
             else
                 brood__fd_close(fd);
@@ -483,7 +493,7 @@ int brood__memory_sealed_check(int fd, uint64_t len)
      * beyond the end, where they fill no hole but count as blocks; so the kernel is asked for the
      * first hole, which is the end. That moves the offset of the object, which nobody uses. */
     if ((uint64_t)status.st_size != len || (uint64_t)status.st_blocks < len / BLOCK_LEN ||
-        lseek(fd, 0, SEEK_HOLE) < (off_t)len)
+        lseek(fd, 0, SEEK_HOLE) < (off_t)len || !brood__memory_is_plain(fd))
         return -EPROTO;
     return 0;
 }
@@ -496,18 +506,6 @@ int brood__receipt_new(int out_ends[2])
     FAIL_IF_ASKED("pipe");
     r = (int)checked(pipe2(ends, O_CLOEXEC | O_NONBLOCK));
     return r < 0 ? r : give_ends(ends, out_ends);
-}
-
-int brood__memory_map_copy(void **out_address, int fd, size_t len)
-{
-    void *address;
-
-    FAIL_IF_ASKED("mmap");
-    address = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
-    if (address == MAP_FAILED)
-        return -errno;
-    *out_address = address;
-    return 0;
 }
 
 /* ---- others ---- */
