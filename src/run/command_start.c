@@ -51,6 +51,10 @@ static int make_program(void)
 {
     int fd = brood__program_new("brood guard", brood__guard_bytes, brood__guard_len);
 
+    if (fd == -EACCES || fd == -EPERM)
+        return brood__start_failed(
+            fd, "a program in memory, for the guard: %s; does vm.memfd_noexec forbid it?",
+            brood_strerror(fd));
     if (fd < 0)
         return brood__start_failed(fd, "a memory object for the guard: %s", brood_strerror(fd));
     program.fd = fd;
