@@ -75,6 +75,33 @@ def process_row(method, size):
                (f"Process {method}, {size}",), limit)
 
 
+def command_row(size, who=""):
+    """Whatever the size of the program, the limit is beside it in a program of the same size."""
+    case = f"{who}, {size}"
+    limit = f"limit: vfork and execve{case}"
+    rivals = tuple(f"{rival}{case}" for rival in
+                   ("posix_spawn", "libuv", "GSubprocess", "subprocess.run"))
+    return Row(f"true, started and waited for{case}", "command", f"brood_call{case}",
+               (Goal(0.97, limit),), rivals, limit,
+               "each start is two: first that of the guard, a tiny program in a process of its own, "
+               "then, by the guard, that of the command. A bare start leaves nobody who would stop "
+               "the command and what it has started.")
+
+
+def command_rows():
+    rows = [command_row(size, who) for who in ("", " by 8 threads") for size in ("small", "1 GiB")]
+    rows += [Row(f"output of 256 MiB, {how}", "command", f"{case}, 256 MiB", (),
+                 ("GSubprocess, 256 MiB", "subprocess.check_output, 256 MiB"),
+                 "limit: vfork and a pipe, 256 MiB")
+             for how, case in (("kept by the command", "brood_command_out"),
+                               ("the caller's own", "brood_check_output"))]
+    rows.append(Row("64 MiB given to cat and taken from it", "command",
+                    "brood_command_communicate, 64 MiB", (),
+                    ("GSubprocess, 64 MiB", "subprocess input and output, 64 MiB"),
+                    "limit: vfork and two pipes, 64 MiB"))
+    return rows
+
+
 MESSENGERS = ("Boost message_queue", "ZeroMQ ipc", "nng ipc", "robust mutex ring", "pipe",
               "SOCK_SEQPACKET", "POSIX mq", "Python Queue", "Python SimpleQueue", "Python Pipe")
 QUEUE_GOALS = {"8 B": 15e6, "64 B": 12e6, "1 KiB": 8e6, "64 KiB": 14e9, "1 MiB": 14e9}
@@ -204,7 +231,7 @@ ROWS = [
     process_row("fork", "1 GiB"),
     process_row("forkserver", "small"),
     process_row("forkserver", "1 GiB"),
-] + talking_rows()
+] + command_rows() + talking_rows()
 
 
 class Figures:

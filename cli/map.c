@@ -636,7 +636,7 @@ static int64_t start_jobs(struct map *map)
 
 static void take_signals(struct map *map)
 {
-    char byte;
+    unsigned char byte;
 
     while (read(signal_pipe[0], &byte, 1) == 1) {
         map->interrupt_signal = byte;

@@ -397,23 +397,26 @@ static const char intro_run[] =
     "  brood run --timeout 10m -- make check       stopped after 10 minutes, with all it started\n"
     "  brood run --mem 2G --report - -- ./train    ended when over 2 GiB; says what it used\n";
 
+static void help_line(const struct option_line *line, FILE *out)
+{
+    const bool both = line->letter != '\0' && line->name != NULL;
+    char letter[3] = {'-', line->letter, '\0'};
+    char name[64];
+
+    snprintf(name, sizeof name, "%s%s%s%s%s%s", line->letter != '\0' ? letter : "  ",
+             both ? ", " : "  ", line->name != NULL ? "--" : "",
+             line->name != NULL ? line->name : "", line->argument != NULL ? " " : "",
+             line->argument != NULL ? line->argument : "");
+    fprintf(out, "  %-30s %s\n", name, line->help);
+}
+
 void options_help(enum verb verb, FILE *out)
 {
     fputs(verb == VERB_MAP ? intro_map : intro_run, out);
     fputs("\nOptions:\n", out);
-    for (size_t i = 0; i < TABLE_COUNT; i++) {
-        const struct option_line *line = &table[i];
-        char name[64];
-
-        if (line->help == NULL || (line->verbs & (int)verb) == 0)
-            continue;
-        snprintf(name, sizeof name, "%c%c%s%s%s%s%s", line->letter != '\0' ? '-' : ' ',
-                 line->letter != '\0' ? line->letter : ' ',
-                 line->letter != '\0' && line->name != NULL ? ", " : "  ",
-                 line->name != NULL ? "--" : "", line->name != NULL ? line->name : "",
-                 line->argument != NULL ? " " : "", line->argument != NULL ? line->argument : "");
-        fprintf(out, "  %-30s %s\n", name, line->help);
-    }
+    for (size_t i = 0; i < TABLE_COUNT; i++)
+        if (table[i].help != NULL && (table[i].verbs & (int)verb) != 0)
+            help_line(&table[i], out);
     fputs(verb == VERB_MAP
               ? "\nExit status: 0 all succeeded; 1-100 so many failed; 101 more; 255 a mistake.\n"
                 "More: man brood\n"

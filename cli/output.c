@@ -161,7 +161,7 @@ static void enter_line(struct output *output, struct job *job)
         const size_t old = output->line_room;
 
         output->line_room = old == 0 ? 64 : 2 * old;
-        output->line = memory_grow(output->line, output->line_room * sizeof *output->line);
+        output->line = memory_grow(output->line, output->line_room * sizeof(struct job *));
     }
     while (output->line_count <= index)
         output->line[output->line_count++] = NULL;
@@ -244,7 +244,7 @@ void output_ended(struct output *output, struct job *job)
     }
     output->turn += done;
     output->line_count -= done;
-    memmove(output->line, output->line + done, output->line_count * sizeof *output->line);
+    memmove(output->line, output->line + done, output->line_count * sizeof(struct job *));
     if (done > 0 && output->line_count > 0 && output->line[0] != NULL)
         begin_turn(output, output->line[0]);
 }

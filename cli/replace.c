@@ -138,6 +138,18 @@ static bool parse_substitute(const char *body, struct replacement *out)
     return true;
 }
 
+/* What FIRST, alone or TWICE, does with what it matches. */
+static enum operation cut_or_case(char first, bool twice)
+{
+    if (first == '#')
+        return CUT_FRONT;
+    if (first == '%')
+        return CUT_END;
+    if (first == '^')
+        return twice ? UPPER_ALL : UPPER_FIRST;
+    return twice ? LOWER_ALL : LOWER_FIRST;
+}
+
 /* The operations of --plus that have a parameter. */
 static bool parse_dynamic(const char *body, struct replacement *out)
 {
@@ -154,14 +166,7 @@ static bool parse_dynamic(const char *body, struct replacement *out)
     if (strchr("#%^,", first) == NULL || *rest == '\0')
         return false;
     out->greedy = twice;
-    if (first == '#')
-        out->operation = CUT_FRONT;
-    else if (first == '%')
-        out->operation = CUT_END;
-    else if (first == '^')
-        out->operation = twice ? UPPER_ALL : UPPER_FIRST;
-    else
-        out->operation = twice ? LOWER_ALL : LOWER_FIRST;
+    out->operation = cut_or_case(first, twice);
     if (first == '%')
         set_regex(out, "(", rest, strlen(rest), ")$");
     else

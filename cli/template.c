@@ -517,9 +517,10 @@ size_t template_argument_len(const struct template *template, const char *argume
             const bool fixed = piece->replaced && piece->replacement.positional;
             const bool each = piece->replaced && !fixed && piece->replacement.what == WHAT_ARGUMENT;
 
-            if (fixed && piece->replacement.index == (long)index + 1)
-                len += piece_len(template, piece, argument);
-            else if (each || (!fixed && !piece->replaced && template->repeats && word->each))
+            const bool its_own = fixed && piece->replacement.index == (long)index + 1;
+            const bool repeated = !piece->replaced && template->repeats && word->each;
+
+            if (its_own || each || repeated)
                 len += piece_len(template, piece, argument);
             if (each && !template->repeats && index > 0)
                 len++;

@@ -49,7 +49,7 @@ void warn(const char *format, ...)
 
 void *memory_grow(void *old, size_t size)
 {
-    void *memory = realloc(old, size == 0 ? 1 : size);
+    void *memory = realloc(old, size | 1); /* never 0, which would free it */
 
     if (memory == NULL)
         die("out of memory: %zu bytes were not to be had", size);
