@@ -12,8 +12,8 @@
  *
  * Who writes to a pipe that nobody reads gets EPIPE and no signal; that is no error here.
  *
- * A command may stop its guard (SIGSTOP). So a guard that lets the command's time go by is woken, now
- * and then until it speaks.
+ * A command may stop its guard (SIGSTOP). So a guard that lets the command's time go by is woken,
+ * now and then until it speaks.
  *
  * A death of the caller closes the pipes and the control socket, and the guard does the rest.
  */
