@@ -166,7 +166,7 @@ static void tell_start(struct guard *guard)
     bool inside = guard->nest.init != 0;
 
     if (inside)
-        event.pid = tree_only_child_of(guard->nest.init);
+        event.pid = tree_second_inside(guard->nest.init);
     event.containment = guard->containment;
     if (inside || (guard->tree_by_proc && guard->containment != BROOD_CONTAIN_CHILD))
         event.flags |= GUARD_TREE_IS_KNOWN;

@@ -36,8 +36,8 @@
 enum {
     PID_LIMIT = 1 << 22, /* the kernel's own */
     TREE_MAX = 16384,    /* others are found when these are gone */
-    PASSES_MAX = 64,
-    TICK_US = 10000 /* what /proc counts CPU time in */
+    PASSES_MAX = 4,      /* then who has died is reaped, before it takes all numbers there are */
+    TICK_US = 10000      /* what /proc counts CPU time in */
 };
 
 /* Untouched parts of these take no memory. */
@@ -272,26 +272,46 @@ static void count_one(int32_t pid, int32_t parent, const struct visit *visit)
     tree.count++;
 }
 
-static void keep_first(int32_t pid, int32_t parent, const struct visit *visit)
+/* The number of PID in its own namespace: the last in its line "NSpid: 4711 2". 0: unknown. */
+static uint64_t number_inside(int32_t pid)
+{
+    static const char label[] = "\nNSpid:";
+    char bytes[1024];
+    const char *at = bytes;
+    uint64_t number = 0;
+
+    if (read_of(pid, "/status", bytes, sizeof bytes - sizeof label) <= 0)
+        return 0;
+    while (*at != '\0' && memcmp(at, label, sizeof label - 1) != 0)
+        at++;
+    if (*at == '\0')
+        return 0;
+    at += sizeof label - 1;
+    while (*at == '\t' || *at == ' ')
+        number = next_number(&at);
+    return number;
+}
+
+static void keep_second(int32_t pid, int32_t parent, const struct visit *visit)
 {
     (void)parent;
     (void)visit;
-    if (tree.count++ == 0)
-        tree.pid[0] = pid;
+    if (tree.count == 0 && number_inside(pid) == 2)
+        tree.pid[tree.count++] = pid;
 }
 
-int32_t tree_only_child_of(int32_t pid)
+int32_t tree_second_inside(int32_t init)
 {
-    const struct visit visit = {.found = keep_first};
-    bool one;
+    const struct visit visit = {.found = keep_second};
+    int32_t second;
 
     if (!tree.open)
         return 0;
     forget();
-    read_process(pid, &visit);
-    one = tree.count == 1;
+    read_process(init, &visit);
+    second = tree.count == 1 ? tree.pid[0] : 0;
     tree.count = 0;
-    return one ? tree.pid[0] : 0;
+    return second;
 }
 
 unsigned tree_count_children(void)

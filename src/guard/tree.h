@@ -17,8 +17,9 @@ void tree_signal(int signal, bool wake);
 /* Stops everything, so that nobody forks any more, and then kills it. */
 void tree_kill(void);
 
-/* The child of one that has just one; 0 unknown. */
-int32_t tree_only_child_of(int32_t pid);
+/* The child of a namespace's INIT that came second in it, whatever else it has taken in since; 0:
+ * unknown, or gone. */
+int32_t tree_second_inside(int32_t init);
 
 /* How many children of this process are alive or not reaped yet. */
 unsigned tree_count_children(void);

@@ -59,6 +59,7 @@ brood_command *brood__command_new(void)
         command->ends[i] = -1;
     command->mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     command->outcome.attempts = 1;
+    command->overdue = NEVER;
     return command;
 }
 
@@ -254,8 +255,11 @@ int brood_command_poll(brood_command *command, brood_outcome *out_outcome)
 
     if (r < 0)
         return r;
-    if (!brood__command_take_events(command))
+    if (!brood__command_take_events(command)) {
+        if (left_ns(command->overdue) == 0)
+            brood__command_wake_guard(command);
         return 0;
+    }
     brood__command_get_outcome(command, out_outcome);
     return 1;
 }
@@ -426,6 +430,13 @@ int brood_command_stop(brood_command *command)
     if (brood__command_take_events(command))
         return -ESRCH;
     return brood__command_cancel(command);
+}
+
+void brood__command_wake_guard(brood_command *command)
+{
+    (void)pthread_mutex_lock(&command->mutex);
+    (void)brood__spawned_signal(&command->guard, SIGCONT);
+    (void)pthread_mutex_unlock(&command->mutex);
 }
 
 int brood__command_cancel(brood_command *command)

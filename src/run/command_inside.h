@@ -28,6 +28,7 @@ struct brood_command {
     bool captured[2], drained;
     struct capture captures[2]; /* of 1 and 2 */
     int poller;                 /* or -1 */
+    _Atomic int64_t overdue;    /* when the guard should have stopped it, or NEVER */
     pthread_mutex_t mutex;      /* guards what follows */
     struct spawned guard;       /* until somebody reaps it */
     bool ended, cancelled;      /* cancelled: on request, or by on_data */
@@ -47,6 +48,9 @@ bool brood__command_take_events(brood_command *command);
 void brood__command_never_was(brood_command *command, int error);
 /* Waits until DEADLINE for the guard's death; whether it is gone. */
 bool brood__command_bury(brood_command *command, int64_t deadline);
+/* The guard should have spoken by now. It may be stopped, as it cannot hide from who may signal it:
+ * it is woken. */
+void brood__command_wake_guard(brood_command *command);
 /* Stops it; its verdict is BROOD_ECANCELLED. As brood_command_signal(). */
 int brood__command_cancel(brood_command *command);
 int brood__command_ask(brood_command *command, const struct guard_request *request);

@@ -16,6 +16,7 @@
 #include "run/command_inside.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -135,6 +136,9 @@ static int check_identity(const brood_command_options *options)
     if (ids != NULL && (ids->group_count > GROUPS_MAX || (!ids->groups && ids->group_count > 0)))
         return WRONG(".ids->group_count is %u: at most %d, and .groups not NULL", ids->group_count,
                      (int)GROUPS_MAX);
+    /* -1 would mean to leave it as it is: what a failed look-up of a name may hand on. */
+    if (ids != NULL && (ids->uid == UINT_MAX || ids->gid == UINT_MAX))
+        return WRONG(".ids->%s is -1, which is nobody", ids->uid == UINT_MAX ? "uid" : "gid");
     if (options->umask != NULL && *options->umask > 0777)
         return WRONG(".umask is 0%o: at most 0777", *options->umask);
     if (options->nice < -40 || options->nice > 40)

@@ -12,6 +12,9 @@
  *
  * Who writes to a pipe that nobody reads gets EPIPE and no signal; that is no error here.
  *
+ * A command may stop its guard (SIGSTOP). So a guard that lets the command's time go by is woken,
+ * now and then until it speaks.
+ *
  * A death of the caller closes the pipes and the control socket, and the guard does the rest.
  */
 #include "base/clock.h"
@@ -22,7 +25,7 @@
 #include <errno.h>
 #include <poll.h>
 
-enum { READ_LEN = 32 << 10, FDS_EACH = 4, GUARD_END_MS = 1000 };
+enum { READ_LEN = 32 << 10, FDS_EACH = 4, GUARD_END_MS = 1000, WAKE_AGAIN_MS = 500 };
 static const size_t write_max = (size_t)1 << 20;
 
 /* ---- one command ---- */
@@ -159,16 +162,36 @@ static unsigned list_all(brood_command *const *commands, unsigned count, struct 
     return listed;
 }
 
+/* DEADLINE, or before that the moment when a guard is to be woken. */
+static int64_t next_look(brood_command *const *commands, unsigned count, int64_t deadline)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (!commands[i]->drained && commands[i]->overdue < deadline)
+            deadline = commands[i]->overdue;
+    return deadline;
+}
+
+static void wake_guards(brood_command *const *commands, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (commands[i]->drained || left_ns(commands[i]->overdue) > 0)
+            continue;
+        brood__command_wake_guard(commands[i]);
+        commands[i]->overdue = deadline_in(WAKE_AGAIN_MS);
+    }
+}
+
 static int pump(brood_command *const *commands, unsigned count, struct pollfd *fds,
                 int64_t deadline)
 {
     unsigned listed;
 
     while ((listed = list_all(commands, count, fds)) > 0) {
-        int r = brood__fd_wait(fds, listed, deadline);
+        int r = brood__fd_wait(fds, listed, next_look(commands, count, deadline));
 
         if (r > 0)
             r = serve_all(commands, count, fds);
+        wake_guards(commands, count);
         if (r < 0)
             return r;
         if (left_ns(deadline) == 0)

@@ -29,7 +29,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { GUARD_END_MS = 5000 };
+enum { GUARD_END_MS = 5000, GUARD_LATE_MS = 50, GUARD_SILENT_MS = 500 };
 
 /* ---- the guard's program ---- */
 
@@ -145,7 +145,8 @@ static int await_first_word(struct start *start)
     int64_t len;
 
     do {
-        (void)brood__fd_await(command->control, NEVER);
+        while (!brood__fd_await(command->control, deadline_in(GUARD_SILENT_MS)))
+            brood__command_wake_guard(command); /* the command may have stopped it already */
         len = brood__socket_receive(command->control, &event, sizeof event);
     } while (len == -EAGAIN);
     if (len != sizeof event || event.version != GUARD_VERSION)
@@ -156,6 +157,8 @@ static int await_first_word(struct start *start)
         return brood__start_refused(&event, start->argv, start->options);
     }
     command->pid = event.pid;
+    if (start->options->timeout_ms > 0)
+        command->overdue = deadline_after(deadline_in(start->options->timeout_ms), GUARD_LATE_MS);
     command->outcome.containment = event.containment;
     return 0;
 }

@@ -7,6 +7,7 @@
 #include "api/command_kit.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -339,7 +340,10 @@ TEST(options_out_of_range_are_refused_by_name)
     const brood_limit limit = {RLIMIT_NOFILE, 2, 1};
     const brood_pass twice[] = {{0, 3}, {1, 3}}, standard = {1, 2};
     const brood_ids ids = {.group_count = 65};
+    const brood_ids nobody = {.uid = UINT_MAX}, no_group = {.gid = UINT_MAX};
 
+    refused(&(brood_command_options){.ids = &nobody}, ".ids->uid");
+    refused(&(brood_command_options){.ids = &no_group}, ".ids->gid");
     refused(&(brood_command_options){.in = {.kind = BROOD_CAPTURE}}, ".in");
     refused(&(brood_command_options){.out = {.kind = BROOD_BYTES}}, ".out");
     refused(&(brood_command_options){.out = {.kind = BROOD_MERGE}}, ".out");

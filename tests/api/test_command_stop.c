@@ -134,6 +134,22 @@ TEST(without_grace_it_is_killed_at_once)
     CHECK_EQ(outcome.signal, SIGKILL);
 }
 
+TEST(who_stops_its_guard_is_stopped_all_the_same)
+{
+    const brood_command_options options = {.timeout_ms = 200, .stop_grace_ms = -1};
+
+    CHECK_EQ(brood_call(BROOD_SHELL("kill -STOP $PPID; exec sleep 1000"), &options, NULL),
+             BROOD_EDEADLINE);
+}
+
+TEST(who_stops_its_guard_and_ends_does_not_hold_a_call_beyond_its_time)
+{
+    const brood_command_options options = {.timeout_ms = 200};
+    int r = brood_call(BROOD_SHELL("kill -STOP $PPID; exit 5"), &options, NULL);
+
+    CHECK(r == 5 || r == BROOD_EDEADLINE);
+}
+
 TEST(a_stop_signal_of_ones_own_is_heard)
 {
     brood_command *command =

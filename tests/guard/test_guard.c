@@ -15,6 +15,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -408,6 +409,15 @@ TEST(the_end_of_the_socket_kills_everything)
     (void)close(launch.output);
 }
 
+/* Of a process that is not our child. */
+static void await_end_of(int pidfd)
+{
+    struct pollfd watched = {.fd = pidfd, .events = POLLIN};
+
+    CHECK_EQ(poll(&watched, 1, (int)TEST_PATIENCE_MS), 1);
+    (void)close(pidfd);
+}
+
 /* The caller is a process between this one and the guard. */
 static void be_a_caller(struct launch *launch, const int *tell)
 {
@@ -421,7 +431,7 @@ static void be_a_caller(struct launch *launch, const int *tell)
 TEST(the_death_of_the_caller_kills_everything)
 {
     struct launch launch;
-    int tell[2], output[2];
+    int tell[2], output[2], watched;
     pid_t caller, guard;
     char byte;
 
@@ -436,6 +446,7 @@ TEST(the_death_of_the_caller_kills_everything)
     if (caller == 0)
         be_a_caller(&launch, tell);
     CHECK_EQ(read(tell[0], &guard, sizeof guard), sizeof guard);
+    watched = CHECK_OK((int)syscall(SYS_pidfd_open, guard, 0));
     (void)close(output[1]);
     CHECK_OK(kill(caller, SIGKILL));
     CHECK_EQ(waitpid(caller, NULL, 0), caller);
@@ -443,7 +454,7 @@ TEST(the_death_of_the_caller_kills_everything)
     (void)close(output[0]);
     (void)close(tell[0]);
     (void)close(tell[1]);
-    (void)waitpid(guard, NULL, 0);
+    await_end_of(watched);
 }
 
 TEST(the_death_of_the_caller_is_learned_by_its_pidfd_too)
